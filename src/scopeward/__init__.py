@@ -1,0 +1,1 @@
+"""Scopeward: an environment-agnostic, identity-aware OAuth 2.0 gateway."""

