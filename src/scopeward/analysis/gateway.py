@@ -45,6 +45,7 @@ class GatewayIssuer:
     client_claim: str
     person: PersonEvidence | None
     lifetime: int | None = None
+    scope_form: Literal["any", "string"] = "any"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The binary and its life: bootstrap, validate, publish, read back, stop."""

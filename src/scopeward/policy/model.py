@@ -25,6 +25,7 @@ class Issuer:
     """Who signs tokens.
 
     ``issuer`` is compared code point by code point with ``iss`` (RFC 8414 section 3.3). ``clock_skew`` is in seconds.
+    ``scope_form`` is ``string`` where its tokens always carry their scopes as one string: reading arrays too costs every call more.
     ``typ`` is ``at+jwt`` where the issuer marks access tokens as RFC 9068 does, else ``any``: then an ID token is told by its claims.
     """
 
@@ -34,6 +35,7 @@ class Issuer:
     clock_skew: int = 30
     typ: Literal["at+jwt", "any"] = "any"
     client_claim: str = "client_id"
+    scope_form: Literal["any", "string"] = "any"
     person: PersonEvidence | None = None
     trust: Literal["internal", "external"] = "external"
 
@@ -89,6 +91,7 @@ class Rule:
 
     @property
     def operation(self) -> str:
+        """How the policy writes it, and its key there: ``GET /{id}``."""
         return f"{self.method} {self.template}"
 
 
@@ -114,7 +117,11 @@ class Sends:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """A protected upstream, at a path prefix of the gateway."""
+    """A protected upstream, at a path prefix of the gateway.
+
+    ``audience_stated`` tells an audience of the API's own from its issuer's, filled in; ``audience`` is empty where neither says one,
+    which the checks refuse.
+    """
 
     name: str
     at: str
@@ -122,11 +129,15 @@ class Api:
     audience: str
     upstream: Upstream
     rules: tuple[Rule, ...]
+    audience_stated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The whole of it. ``public_url`` is the address under which callers reach the gateway, for RFC 9728 metadata."""
+    """The whole of it. ``public_url`` is the address under which callers reach the gateway, for RFC 9728 metadata.
+
+    ``default_to`` is filled into every rule that does not say ``to``; it stays here so that a fault in it is reported once.
+    """
 
     public_url: str
     issuers: tuple[Issuer, ...]
@@ -137,3 +148,4 @@ class Policy:
     sends: Sends = field(default_factory=Sends)
     unlisted_clients: Literal["refuse", "as_person"] = "refuse"
     version: int = 1
+    default_to: To = field(default_factory=To)

@@ -1,0 +1,35 @@
+"""What the upstream learns of the caller. Our own headers go for every call; the route says what it gets and whether the token stays."""
+
+from __future__ import annotations
+
+from scopeward.analysis.gateway import Gateway
+from scopeward.compile.envoy import names
+from scopeward.compile.envoy.proto import Json, set_header, typed
+from scopeward.policy.model import Sends
+
+REMOVE_TOKEN = {"remove": "authorization"}
+
+
+def build(_gateway: Gateway) -> Json:
+    """The listener's part: no ``x-sw-*`` reaches an upstream."""
+    return typed(
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={"request_mutations": [{"remove_on_match": {"key_matcher": {"prefix": names.PREFIX}}}]},
+    )
+
+
+def of_route(sends: Sends | None, issuer: str = "", *, forward_token: bool) -> Json:
+    """The route's part. ``sends`` is ``None`` where nothing is lent: on public routes, and wherever no rule lets the caller in."""
+    mutations = [] if forward_token else [REMOVE_TOKEN]
+    if sends is not None:
+        mutations += [set_header(name.lower(), value) for name, value in _values(sends, issuer) if name]
+    return typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute", mutations={"request_mutations": mutations})
+
+
+def _values(sends: Sends, issuer: str) -> list[tuple[str | None, str]]:
+    return [
+        (sends.client, "%FILTER_STATE(sw.cid:PLAIN)%"),
+        (sends.subject, "%FILTER_STATE(sw.sub:PLAIN)%"),
+        (sends.scopes, "%FILTER_STATE(sw.scope:PLAIN)%"),
+        (sends.issuer, issuer),  # an API has one issuer: a constant
+    ]

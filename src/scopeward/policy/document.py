@@ -1,0 +1,190 @@
+"""The policy file's form: what may stand where. Here a file enters, so here is pydantic; beyond it are frozen dataclasses.
+
+The descriptions are the reference that editors show (``schema.json_schema``).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from scopeward.policy.scalars import (
+    URL_SCHEMA,
+    At,
+    Flag,
+    Lifetime,
+    NameKey,
+    Names,
+    Omittable,
+    OperationKey,
+    Prose,
+    Reason,
+    Shorthand,
+    Skew,
+    SomeNames,
+    Text,
+    Timeout,
+    Version,
+    WebOrigin,
+    WebUrl,
+    Word,
+    refuse,
+)
+
+
+class Entry(BaseModel):
+    """A mapping of the policy file."""
+
+    model_config = ConfigDict(
+        extra="forbid",  # a key that is not understood is a rule that would not be kept
+        hide_input_in_errors=True,  # the input may be a secret
+        frozen=True,
+    )
+
+
+class PersonEntry(Entry):
+    """What proves that a token speaks for a person: exactly one of 'is', 'present' and 'not'."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["is"]}, {"required": ["not"]}, {"required": ["present"], "properties": {"present": {"const": True}}}]}
+    )
+
+    claim: Word = Field(description="The claim of the token that tells a person from a machine.")
+    is_: Omittable[Word] = Field(None, alias="is", description="A person when the claim equals this text.")
+    present: Omittable[Flag] = Field(None, description="'true': a person when the claim is there.")
+    not_: Omittable[Word] = Field(None, alias="not", description="A person when the claim is there and differs from this text.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> PersonEntry:
+        given = [v for v in (self.is_, self.present, self.not_) if v is not None]
+        if not given:
+            raise refuse("policy-missing-key", "one of 'is', 'present' and 'not' is needed beside 'claim'")
+        if len(given) > 1:
+            raise refuse("policy-value", "only one of 'is', 'present' and 'not' may stand beside 'claim'")
+        if self.present is False:
+            raise refuse("policy-value", "'present' takes only true; leave 'person' out where nothing proves a person")
+        return self
+
+
+class IssuerEntry(Entry):
+    """Who signs tokens."""
+
+    issuer: WebUrl = Field(description="The issuer's URL, exactly as 'iss' has it (RFC 8414 section 3.3).")
+    audience: Omittable[Word] = Field(None, description="What 'aud' must name, where an API states no audience of its own.")
+    clock_skew: Skew = Field("30s", validate_default=True, description="By how much the issuer's clock may differ, such as '30s'; at most 10m.")
+    typ: Literal["at+jwt", "any"] = Field("any", description="'at+jwt' where the issuer marks access tokens as RFC 9068 does.")
+    client_claim: Word = Field("client_id", description="The claim that names the client: 'client_id' (RFC 9068), 'azp', 'appid', 'cid'.")
+    scope_form: Literal["any", "string"] = Field(
+        "any", description="'string' where scopes are always one string ('a b'): faster; a token with an array of scopes then has none."
+    )
+    person: Omittable[PersonEntry] = Field(None, description="What proves that a token speaks for a person; without it nobody is a person.")
+    trust: Literal["internal", "external"] = Field("external", description="Which entry of 'trust' bounds the lifetime of its tokens.")
+
+
+class TrustEntry(Entry):
+    """How long a token may live."""
+
+    lifetime: Lifetime = Field(description="The longest 'exp' minus 'iat', such as '15m'.")
+    over: Literal["report", "refuse"] = Field("report", description="What happens to a token that lives longer.")
+
+
+class TrustsEntry(Entry):
+    """Lifetimes by trust."""
+
+    internal: Omittable[TrustEntry] = Field(None, description="For issuers with 'trust: internal'.")
+    external: Omittable[TrustEntry] = Field(None, description="For issuers with 'trust: external'.")
+
+
+class SendsEntry(Entry):
+    """Headers that tell an upstream who calls. A name of 'null' sends none."""
+
+    client: Text | None = Field("x-agw-client-id", description="Header with the client id.")
+    subject: Text | None = Field("x-agw-subject", description="Header with the subject.")
+    issuer: Text | None = Field(None, description="Header with the issuer.")
+    scopes: Text | None = Field(None, description="Header with the token's scopes.")
+
+
+class DefaultsEntry(Entry):
+    """What holds where nothing else is said."""
+
+    to: SomeNames = Field(["people", "services"], description="Whom rules without 'to' let in: people, services, agents, or clients by name.")
+    unlisted_clients: Literal["refuse", "as_person"] = Field("refuse", description="Whether a person's token by a client that is not listed is refused.")
+    sends: SendsEntry = Field(SendsEntry.model_construct(), description="Headers that tell an upstream who calls.")
+
+
+class ScopeEntry(Entry):
+    """A scope of the dictionary."""
+
+    says: Prose = Field(description="What the scope lets its holder do, for people.")
+
+
+class ClientEntry(Entry):
+    """An OAuth client."""
+
+    kind: Literal["app", "service", "agent"] = Field(description="'app': people use it. 'service' and 'agent' act themselves, also for a person.")
+    issuer: Omittable[Text] = Field(None, description="The issuer's name here; the only one where left out.")
+    id: Word = Field(description="The client id, as the issuer's 'client_claim' has it.")
+    may: Omittable[Names] = Field(None, description="The only scopes this client can use here, whatever its tokens hold. Left out: no bound.")
+
+
+class RuleEntry(Entry):
+    """Who may call an operation: 'needs' and 'to', or 'public' with a reason."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["public"], "not": {"anyOf": [{"required": ["needs"]}, {"required": ["to"]}]}},
+                {"anyOf": [{"required": ["needs"]}, {"required": ["to"]}], "not": {"required": ["public"]}},
+            ]
+        }
+    )
+
+    needs: Omittable[Names] = Field(None, description="A scope, or a list of which all are needed.")
+    to: Omittable[SomeNames] = Field(None, description="Whom the rule lets in: people, services, agents, or clients by name.")
+    public: Omittable[Reason] = Field(None, description="Why everybody may call this without a token.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> RuleEntry:
+        if self.public is not None and (self.needs is not None or self.to is not None):
+            raise refuse("policy-value", "a public rule asks nothing of the caller: it takes no 'needs' and no 'to'")
+        if self.public is None and self.needs is None and self.to is None:
+            raise refuse("policy-missing-key", "a rule says 'needs', 'to' or 'public'")
+        return self
+
+
+class UpstreamEntry(Entry):
+    """Where calls go."""
+
+    url: WebUrl = Field(description="http(s)://host[:port][/path].")
+    timeout: Timeout = Field("30s", validate_default=True, description="Time to the first byte of the answer, such as '30s'.")
+    host_header: Literal["upstream", "caller"] = Field("upstream", description="Whose Host the upstream sees.")
+    forward_token: Flag = Field(False, description="Whether the caller's token goes on to the upstream.")
+
+
+def _short_upstream(value: object) -> object:
+    return {"url": value} if isinstance(value, str) else value
+
+
+class ApiEntry(Entry):
+    """A protected upstream at a path of the gateway."""
+
+    at: At = Field(description="The path prefix, such as '/orders/v1'.")
+    audience: Omittable[Word] = Field(None, description="What 'aud' must name; the issuer's where left out. Needed with two or more APIs.")
+    upstream: Annotated[UpstreamEntry, BeforeValidator(_short_upstream), Shorthand(URL_SCHEMA)] = Field(
+        description="Where calls go: a URL, or a mapping with 'url'."
+    )
+    rules: dict[OperationKey, RuleEntry] = Field(description="By operation, such as 'GET /{id}'. What no rule covers is refused.")
+
+
+class PolicyDocument(Entry):
+    """A Scopeward policy: who may call what."""
+
+    version: Version = Field(description="The version of the language: 1.")
+    public_url: WebOrigin = Field(description="How callers reach the gateway: http(s)://host[:port].")
+    issuers: dict[NameKey, IssuerEntry] = Field(description="Who signs tokens. This version takes exactly one.")
+    trust: TrustsEntry = Field(TrustsEntry.model_construct(), description="How long tokens may live, by the issuer's trust.")
+    defaults: DefaultsEntry = Field(DefaultsEntry.model_construct(), description="What holds where nothing else is said.")
+    scopes: dict[NameKey, ScopeEntry] = Field({}, description="Every scope with what it means; a verb first: 'read.orders'.")
+    clients: dict[NameKey, ClientEntry] = Field({}, description="The OAuth clients that may call.")
+    apis: dict[NameKey, ApiEntry] = Field(description="The protected upstreams.")

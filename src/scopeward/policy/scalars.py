@@ -1,0 +1,218 @@
+"""The types of single values, each with its reading, its complaint and its JSON schema.
+
+A reader's complaint is a ``PydanticCustomError`` whose type is the reference; it never quotes the value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, GetJsonSchemaHandler, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from scopeward.policy.diagnostic import suggestion
+from scopeward.policy.path import TemplateError, parse_at, parse_template
+from scopeward.policy.tree import PlainText
+from scopeward.policy.url import UrlError, parse_origin, parse_url
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+"""RFC 9110 section 9.3 and RFC 5789, without CONNECT and TRACE (no API) and OPTIONS (belongs to CORS)."""
+
+MOST_NAMES = 1000
+"""Names in one list: scopes that a rule needs or a client may use, callers that a rule lets in."""
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,7})(ms|s|m|h|d)")
+
+_TEXT_SCHEMA: JsonSchemaValue = {"type": ["string", "number", "boolean"]}
+"""An editor reads an unquoted 012345 or ON as a number or boolean; here both are text."""
+
+
+def refuse(reference: Literal["policy-type", "policy-value", "policy-missing-key"], message: str) -> PydanticCustomError:
+    """A complaint to raise. The message goes in as context, since pydantic reads braces in its template as names."""
+    return PydanticCustomError(reference, "{message}", {"message": message})
+
+
+def contrast(value: object) -> str:
+    """What stands there instead, in plain words: the end of "a list is needed here, …"."""
+    match value:
+        case None:
+            return "and nothing is given"
+        case dict():
+            return "not a mapping"
+        case list():
+            return "not a list"
+        case _:
+            return "not a single value"
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise refuse("policy-type", f"text is needed here, {contrast(value)}")
+    return str(value)
+
+
+def _word(value: object) -> str:
+    text = _text(value)
+    if not text or text != text.strip() or not text.isprintable():
+        raise refuse("policy-value", "the text must not be empty, begin or end with a space, or hold control characters")
+    return text
+
+
+def _prose(value: object) -> str:
+    text = " ".join(_text(value).split())
+    if not text or not text.isprintable():
+        raise refuse("policy-value", "the text must not be empty or hold control characters")
+    return text
+
+
+def _reason(value: object) -> str:
+    if isinstance(value, PlainText) and value.lower() in {"true", "false", "yes", "no", "on", "off"}:
+        raise refuse("policy-type", "the reason is needed here as text: why may everybody call this without a token?")
+    return _prose(value)
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, PlainText) and value in {"true", "false"}:
+        return value == "true"
+    if isinstance(value, bool):
+        return value
+    raise refuse("policy-type", "true or false is needed here, without quotes")
+
+
+def _version(value: object) -> int:
+    if not isinstance(value, int) and not (isinstance(value, PlainText) and re.fullmatch(r"[0-9]{1,9}", value)):
+        raise refuse("policy-type", "a whole number is needed here, without quotes")
+    if int(value) != 1:
+        raise refuse("policy-value", "the version of the language is 1")
+    return 1
+
+
+def _duration(value: object, *, least: float, most: str, fractions: bool = False) -> float:
+    found = _DURATION.fullmatch(_text(value))
+    if not found or (found.group(2) == "ms" and not fractions):
+        units = "ms, s, m, h or d" if fractions else "s, m, h or d"
+        raise refuse("policy-value", f"a duration is a whole number with its unit ({units}), such as '30s'")
+    seconds = int(found.group(1)) * _SECONDS[found.group(2)]
+    number, unit = most[:-1], most[-1]
+    if not least <= seconds <= int(number) * _SECONDS[unit]:
+        raise refuse("policy-value", f"the duration must be at most {most}" + ("" if least == 0 else " and more than nothing"))
+    return seconds
+
+
+def _duration_type(**limits: Any) -> BeforeValidator:
+    return BeforeValidator(lambda value: _duration(value, **limits))
+
+
+def _url(read: Callable[[str], object]) -> BeforeValidator:
+    def check(value: object) -> str:
+        text = _text(value)
+        try:
+            read(text)
+        except UrlError as e:
+            raise refuse("policy-value", f"the URL {e}") from None
+        return text
+
+    return BeforeValidator(check)
+
+
+def _at(value: object) -> str:
+    text = _text(value)
+    try:
+        return str(parse_at(text))
+    except TemplateError as e:
+        raise refuse("policy-value", f"the path {e}") from None
+
+
+def _operation(value: object) -> str:
+    text = _text(value)
+    method, space, path = text.partition(" ")
+    if not space or not path.startswith("/"):
+        raise refuse("policy-value", "a rule's key is a method, one space and a path, such as 'GET /{id}'")
+    if method == "OPTIONS":
+        raise refuse("policy-value", "OPTIONS cannot be a rule: it belongs to CORS")
+    if method not in METHODS:
+        meant = suggestion(method.upper(), METHODS)
+        raise refuse("policy-value", f"the method must be one of {', '.join(METHODS)}" + (f"; perhaps {meant}" if meant else ""))
+    try:
+        parse_template(path)
+    except TemplateError as e:
+        raise refuse("policy-value", f"the path {e}") from None
+    return text
+
+
+def _one_or_many(value: object) -> object:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise refuse("policy-type", f"a name or a list of names is needed here, {contrast(value)}")
+    if len(value) > MOST_NAMES:
+        raise refuse("policy-value", f"at most {MOST_NAMES} names are taken in one list")
+    return value
+
+
+def _some(value: object) -> object:
+    many = _one_or_many(value)
+    if not many:
+        raise refuse("policy-value", "at least one name is needed here: an empty list lets nobody in")
+    return many
+
+
+class Shorthand:
+    """JSON schema of a value that may be written short: the ``short`` form, or an item of its own list."""
+
+    def __init__(self, short: JsonSchemaValue | None = None) -> None:
+        self.short = short
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        full = handler(core)
+        return {"anyOf": [full["items"] if self.short is None else self.short, full]}
+
+
+def _given(value: object) -> object:
+    """A key with nothing behind it is a slip: ``may:`` must not come to mean "no bound"."""
+    if value is None:
+        raise refuse("policy-type", "a value is needed here; leave the key out where none is meant")
+    return value
+
+
+class _WithoutNull:
+    """JSON schema of a key that may be left out and may not be null."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        forms = [form for form in handler(core)["anyOf"] if form != {"type": "null"}]
+        return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+
+T = TypeVar("T")
+Omittable = Annotated[T | None, BeforeValidator(_given), _WithoutNull()]
+"""A key that may be left out (``None``), and takes no null where it stands."""
+
+_DURATION_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": r"^[0-9]{1,7}(s|m|h|d)$", "examples": ["30s", "15m", "12h"]}
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+URL_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": "^https?://[^/?#@]+(/[^?#]*)?$"}
+_OPERATION_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": f"^({'|'.join(METHODS)}) /"}
+
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_TEXT_SCHEMA)]
+NameKey = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
+Word = Annotated[str, BeforeValidator(_word), WithJsonSchema(_TEXT_SCHEMA)]
+Prose = Annotated[str, BeforeValidator(_prose), WithJsonSchema(_TEXT_SCHEMA)]
+Reason = Annotated[str, BeforeValidator(_reason), WithJsonSchema({"type": "string", "minLength": 1})]
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
+Version = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1, "type": "integer"})]
+Skew = Annotated[int, _duration_type(least=0, most="10m"), WithJsonSchema(_DURATION_SCHEMA)]
+Lifetime = Annotated[int, _duration_type(least=1, most="366d"), WithJsonSchema(_DURATION_SCHEMA)]
+Timeout = Annotated[
+    float,
+    _duration_type(least=0.001, most="1h", fractions=True),
+    WithJsonSchema({**_DURATION_SCHEMA, "pattern": r"^[0-9]{1,7}(ms|s|m|h|d)$"}),
+]
+WebUrl = Annotated[str, _url(parse_url), WithJsonSchema(URL_SCHEMA)]
+WebOrigin = Annotated[str, _url(parse_origin), WithJsonSchema({"type": "string", "pattern": "^https?://[^/?#@]+/?$"})]
+At = Annotated[str, BeforeValidator(_at), WithJsonSchema({"type": "string", "pattern": "^/([^/]+(/[^/]+)*)?$"})]
+OperationKey = Annotated[str, BeforeValidator(_operation), WithJsonSchema(_OPERATION_SCHEMA)]
+Names = Annotated[list[Text], BeforeValidator(_one_or_many), Shorthand()]
+SomeNames = Annotated[list[Text], BeforeValidator(_some), Shorthand()]
