@@ -42,7 +42,7 @@ class SystemClock:
         return time.time()
 
 
-class PolicyRefused(ScopewardError):
+class PolicyError(ScopewardError):
     """A policy with errors. ``diagnostics`` are all of its diagnostics, warnings too."""
 
     def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
@@ -73,11 +73,11 @@ def read_policy(path: Path) -> bytes:
 
 
 def checked(text: bytes, name: str) -> tuple[Loaded, tuple[Diagnostic, ...]]:
-    """A policy without errors, and its warnings. Errors: ``PolicyRefused``."""
+    """A policy without errors, and its warnings. Errors: ``PolicyError``."""
     loaded = load(text, name)
     diagnostics = check(loaded) if isinstance(loaded, Loaded) else loaded
     if not isinstance(loaded, Loaded) or any(d.severity == "error" for d in diagnostics):
-        raise PolicyRefused(diagnostics)
+        raise PolicyError(diagnostics)
     return loaded, diagnostics
 
 

@@ -164,12 +164,13 @@ def _who(who: str | None) -> tuple[str | None, str | None, str | None]:
     if who is None:
         return None, None, None
     kind, client, issuer, _may = who.split(" ", 3)
-    return kind, None if client == "-" else client, None if issuer == "-" else issuer
+    named = None if kind.startswith("refused.") else kind
+    return named, None if client == "-" else client, None if issuer == "-" else issuer
 
 
 def _chain(kind: str | None, client: str | None, issuer: str | None, raw: Mapping[str, Any]) -> ActorChain | None:
     """``agent-for-person`` is the agent, acting for the person that the subject names."""
-    if kind is None or issuer is None or kind.startswith("refused."):
+    if kind is None or issuer is None:
         return None
     name, _, for_person = kind.partition("-for-")
     if name not in get_args(Kind):

@@ -340,6 +340,7 @@ COMMAND_REFERENCES: tuple[Reference, ...] = (
         "Read the provider's error; check client, scopes and resource.",
     ),
     _said("exists", "File exists", "The file to be written exists.", "Choose another name, or use --force."),
+    _said("file-unwritable", "File cannot be written", "The file's directory does not exist, or may not be written.", "Choose another place with --output."),
     _said("demo-step-failed", "A step of the demo did not go as told", "The answer differs from what the story says.", "Report it with the output."),
 )
 

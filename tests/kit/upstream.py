@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import io
 import socket
 import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
 
 @dataclass(frozen=True)
 class Seen:
-    """One request as it arrived."""
+    """One request as it arrived. ``body`` is as it was on the wire: with its chunks and trailers, if it has any."""
 
     line: str
     headers: tuple[tuple[str, str], ...]
@@ -26,15 +33,27 @@ class Seen:
         """Every value of a header, by its name in any case."""
         return [v for k, v in self.headers if k.lower() == name.lower()]
 
+    def environ(self) -> dict[str, str]:
+        """The headers as a WSGI application sees them (``wsgiref.simple_server.WSGIRequestHandler.get_environ``)."""
+        environ: dict[str, str] = {}
+        for name, value in http.client.parse_headers(io.BytesIO(self.raw.partition(b"\r\n")[2])).items():
+            key = "HTTP_" + name.replace("-", "_").upper()
+            environ[key] = f"{environ[key]},{value.strip()}" if key in environ else value.strip()
+        return environ
+
 
 class RecordingUpstream:
-    """Answers 200 to everything, or what ``answer`` holds. ``seen`` is what arrived, in order."""
+    """Answers 200 to everything, or what ``answer`` holds after ``delay`` seconds; an empty answer closes the connection.
 
-    def __init__(self) -> None:
+    ``seen`` is what arrived, in order.
+    """
+
+    def __init__(self, answer: bytes | None = None, delay: float = 0.0) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self.seen: list[Seen] = []
-        self.answer: bytes | None = None
+        self.answer = answer
+        self.delay = delay
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     @property
@@ -50,6 +69,13 @@ class RecordingUpstream:
         self._server.close()
         self._thread.join(timeout=5)
 
+    @contextlib.contextmanager
+    def sees_nothing(self) -> Iterator[None]:
+        """Fails where a request arrives before the block ends."""
+        before = len(self.seen)
+        yield
+        assert self.seen[before:] == [], "the upstream saw a call that was refused"
+
     def _accept(self) -> None:
         while True:
             try:
@@ -59,27 +85,46 @@ class RecordingUpstream:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            buffer = b""
-            while True:
-                while b"\r\n\r\n" not in buffer:
-                    if not (data := connection.recv(65536)):
-                        return
-                    buffer += data
-                head, buffer = buffer.split(b"\r\n\r\n", 1)
-                line, *rest = head.decode("latin-1").split("\r\n")
-                headers = tuple((k, v.strip()) for k, _, v in (h.partition(":") for h in rest))
-                body, buffer = self._body(headers, buffer, connection)
-                self.seen.append(Seen(line, headers, body, head + b"\r\n\r\n" + body))
-                connection.sendall(self.answer or b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+        with connection, contextlib.suppress(OSError, EOFError):
+            stream = connection.makefile("rb")
+            with stream:
+                while self._answer(stream, connection):
+                    pass
 
-    def _body(self, headers: tuple[tuple[str, str], ...], buffer: bytes, connection: socket.socket) -> tuple[bytes, bytes]:
-        named = {k.lower(): v for k, v in headers}
-        if "chunked" in named.get("transfer-encoding", ""):
-            while not buffer.endswith(b"\r\n\r\n") and b"0\r\n" not in buffer:
-                buffer += connection.recv(65536)
-            return buffer, b""
-        length = int(named.get("content-length", "0"))
-        while len(buffer) < length:
-            buffer += connection.recv(65536)
-        return buffer[:length], buffer[length:]
+    def _answer(self, stream: io.BufferedReader, connection: socket.socket) -> bool:
+        head = _read_head(stream)
+        line, *rest = head.decode("latin-1").split("\r\n")[:-2]
+        headers = tuple((k, v.strip()) for k, _, v in (h.partition(":") for h in rest))
+        body = _read_body({k.lower(): v for k, v in headers}, stream)
+        self.seen.append(Seen(line, headers, body, head + body))
+        if self.delay:
+            time.sleep(self.delay)
+        answer = OK if self.answer is None else self.answer
+        connection.sendall(answer)
+        return answer != b""
+
+
+def _read_head(stream: io.BufferedReader) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        if not (line := stream.readline()):
+            raise EOFError
+        head += line
+    return head
+
+
+def _read_body(headers: dict[str, str], stream: io.BufferedReader) -> bytes:
+    if "chunked" not in headers.get("transfer-encoding", ""):
+        return stream.read(int(headers.get("content-length", "0")))
+    body = b""
+    while True:
+        size = stream.readline()
+        body += size
+        if not (length := int(size.split(b";")[0], 16)):
+            break
+        body += stream.read(length + 2)
+    while True:  # trailers end with an empty line
+        line = stream.readline()
+        body += line
+        if line in {b"\r\n", b""}:
+            return body

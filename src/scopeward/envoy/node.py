@@ -22,7 +22,7 @@ from scopeward.envoy.admin import Admin, version_stat
 from scopeward.envoy.binary import EnvoyBinary
 from scopeward.envoy.bootstrap import bootstrap
 from scopeward.envoy.publish import Publisher, confirm
-from scopeward.envoy.state_dir import StateDir
+from scopeward.envoy.state_dir import IN_FORCE, StateDir
 from scopeward.envoy.validate import validate
 from scopeward.errors import ScopewardError
 
@@ -123,7 +123,7 @@ class Node:
 
     def _confirmed(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._state.write_json("in-force.json", {"policy_version": snapshot.policy_version, "snapshot": snapshot.version, "confirmed_at": self._clock.now()})
+        self._state.write_json(IN_FORCE, {"policy_version": snapshot.policy_version, "snapshot": snapshot.version, "confirmed_at": self._clock.now()})
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         root = self._state.root

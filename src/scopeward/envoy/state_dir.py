@@ -25,6 +25,8 @@ from typing import Any
 from scopeward.errors import ScopewardError
 
 LAYOUT = 1
+APPLIED = "applied/policy.yaml"
+IN_FORCE = "in-force.json"
 LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
 

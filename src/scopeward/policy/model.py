@@ -35,9 +35,9 @@ class Issuer:
     clock_skew: int = 30
     typ: Literal["at+jwt", "any"] = "any"
     client_claim: str = "client_id"
-    scope_form: Literal["any", "string"] = "any"
     person: PersonEvidence | None = None
     trust: Literal["internal", "external"] = "external"
+    scope_form: Literal["any", "string"] = "any"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,34 @@
+"""``scopeward run``."""
+
+from __future__ import annotations
+
+import click
+
+from scopeward.app import Prepared
+from scopeward.cli.options import examples, settings_options
+from scopeward.cli.output import say
+from scopeward.cli.serving import calls_at, follow, until_signalled
+from scopeward.envoy.state_dir import APPLIED, StateDir
+from scopeward.errors import ScopewardError
+from scopeward.settings import Settings
+
+
+@click.command("run")
+@examples("scopeward run", "scopeward run --listen 127.0.0.1:8443 --state-dir /var/lib/scopeward")
+@settings_options("listen", "state_dir", "envoy")
+def command(settings: Settings) -> None:
+    """Run the gateway on the policy that was applied.
+
+    Serves what ``scopeward apply`` put into the state directory, and takes each later ``apply`` at once. Ends with SIGTERM or Ctrl-C.
+    """
+    state = StateDir(settings.state_dir.value)
+    path = state.root / APPLIED
+    if not path.exists():
+        raise ScopewardError("not-applied", f"'{state.root}' holds no applied policy")
+
+    def ready(prepared: Prepared) -> None:
+        say(f"serving policy {prepared.gateway.policy_version}")
+        for line in calls_at(settings, prepared):
+            say(line)
+
+    until_signalled(lambda: follow(settings, state, path, ready))
