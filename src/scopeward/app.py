@@ -31,7 +31,7 @@ from scopeward.policy.source import LARGEST, Loaded, load
 KEYS_EVERY = 30.0
 """Seconds between two looks at the issuers' keys."""
 
-log = logging.getLogger("scopeward")
+log = logging.getLogger(__name__)
 
 
 class SystemClock:

@@ -52,7 +52,7 @@ issuers = st.builds(
     st.just("idp"),
     st.just(ISS),
     st.just("acme"),
-    st.sampled_from([0, 30]),
+    st.sampled_from([1, 30]),
     st.sampled_from(["at+jwt", "any"]),
     st.just("client_id"),
     st.sampled_from([None, PersonEvidence("idtyp", "is", "user"), PersonEvidence("idtyp", "present"), PersonEvidence("idtyp", "not", "app")]),

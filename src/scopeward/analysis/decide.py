@@ -13,6 +13,7 @@ frozen types and ``policy.path``. The order of the questions is data: the first 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 from scopeward.analysis.caller import Caller, caller_of
-from scopeward.analysis.presented import Claims, is_time, texts_of, well_typed
+from scopeward.analysis.presented import Claims, folded_audience, is_time, texts_of, well_typed
 from scopeward.decision import Allowed, Decision, Denial
 from scopeward.identity import PresentedToken
 from scopeward.policy.model import Api, Issuer, Policy, Rule
@@ -114,9 +115,10 @@ def _full(at: str, template: str) -> Template:
 
 def _ambiguous(call: Call, query: str) -> bool:
     """RFC 6750 section 2: one method of sending a token a request. The parameter's name counts in every encoding of it."""
-    if len(call.authorization) > 1 or any("," in value for value in call.authorization):
+    if sum(value != "" for value in call.authorization) > 1 or any("," in value for value in call.authorization):
         return True
-    names = (unquote(part.partition("=")[0]) for part in query.split("&"))
+    # an upstream may split a query at any of these
+    names = (unquote(part.partition("=")[0]) for part in re.split("[&;?]", query))
     return bool(call.authorization) and "access_token" in names
 
 
@@ -144,14 +146,15 @@ def _not_yet_valid(p: Presented) -> str | None:
 
 
 def _expired(p: Presented) -> str | None:
-    """RFC 7519 section 4.1.4. A token without ``exp`` is not expired but never verified: see ``_verification``."""
+    """RFC 7519 section 4.1.4. A token without ``exp``, or with 0 there, is not expired but never verified: see ``_verification``."""
     exp = p.claims.get("exp")
-    return "token-expired" if is_time(exp) and p.now > exp + p.issuer.clock_skew else None
+    return "token-expired" if is_time(exp) and exp >= 1 and p.now > exp + p.issuer.clock_skew else None
 
 
 def _audience(p: Presented) -> str | None:
     """RFC 7519 section 4.1.3, RFC 9068 section 4."""
-    return None if p.api.audience and p.api.audience in texts_of(p.claims.get("aud")) else "token-audience"
+    named = {folded_audience(aud) for aud in texts_of(p.claims.get("aud"))}
+    return None if p.api.audience and folded_audience(p.api.audience) in named else "token-audience"
 
 
 def _unknown_key(p: Presented) -> str | None:
@@ -159,7 +162,8 @@ def _unknown_key(p: Presented) -> str | None:
 
 
 def _verification(p: Presented) -> str | None:
-    return None if p.token.key == "good" and is_time(p.claims.get("exp")) else "token-verification-failed"
+    exp = p.claims.get("exp")
+    return None if p.token.key == "good" and is_time(exp) and exp >= 1 else "token-verification-failed"
 
 
 def _crit(p: Presented) -> str | None:

@@ -34,6 +34,15 @@ def _is_audience(aud: object) -> bool:
     return isinstance(aud, str) or (isinstance(aud, list | tuple) and all(isinstance(item, str) for item in aud))
 
 
+def folded_audience(audience: str) -> str:
+    """An audience as the engine compares it: without ``http://`` or ``https://`` in front and without one slash at the end.
+
+    So audiences that differ in no more than that are one audience, also for the checks of the policy.
+    """
+    scheme = next((s for s in ("http://", "https://") if audience.startswith(s)), "")
+    return audience.removeprefix(scheme).removesuffix("/")
+
+
 def texts_of(value: object) -> tuple[str, ...]:
     """A claim that is one text or several, as ``aud`` is; what is neither is no text."""
     if isinstance(value, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -150,8 +151,8 @@ def _until_told(run: Callable[[], None]) -> None:
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        run()
-    except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt):
+            run()
         say("ended", err=True)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -29,7 +29,7 @@ SCOPES_SHOWN = 12
 
 
 def _metavar(question: Question) -> str | None:
-    """click shows the choices of a choice by itself."""
+    """Click shows the choices of a choice by itself."""
     return None if isinstance(question.type, click.Choice) else question.type.name.upper()
 
 
@@ -55,9 +55,8 @@ def command(output: Path, force: bool, offline: bool, **given: str | None) -> No
     On a terminal it asks for what is not given. It reads the provider's discovery document and keys, and writes nothing where these do
     not fit. Beside the policy it writes the schema that editors check it with, .scopeward-schema.json, which it may replace.
     """
-    if not force and os.path.lexists(output):
-        raise ScopewardError("exists", f"'{output}' exists")
-    asking = sys.stdin.isatty()
+    _require_place(output, force=force)
+    asking = is_terminal()
     known = {name: value for name, value in given.items() if value is not None}
     if not asking:
         _require_all(known)
@@ -71,6 +70,19 @@ def command(output: Path, force: bool, offline: bool, **given: str | None) -> No
     answers = Answers(**known)
     _write(output, _checked_text(answers, output), force=force)
     say(f"\nwrote {strong(str(output))} and {output.parent / SCHEMA_FILE}\n\n{next_steps(answers, str(output), next(iter(default_accounts().people), None))}")
+
+
+def _require_place(output: Path, *, force: bool) -> None:
+    """Before anything is asked. Errors: ``exists``, ``file-unwritable``."""
+    if not force and os.path.lexists(output):
+        raise ScopewardError("exists", f"'{output}' exists")
+    if not output.parent.is_dir():
+        raise ScopewardError("file-unwritable", f"'{output.parent}' is not a directory")
+
+
+def is_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
 
 
 def _require_all(known: dict[str, str]) -> None:

@@ -31,7 +31,7 @@ def until_signalled(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await task
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("scopeward").setLevel(logging.INFO)
+    logging.getLogger("scopeward.app").setLevel(logging.INFO)
     asyncio.run(main())
 
 

@@ -32,7 +32,7 @@ issuers:  # who signs tokens
   provider:
     issuer: {scalar(a.issuer)}
     client_claim: client_id  # the claim that names the client; some providers say azp, appid or cid
-    person: {{claim: idtyp, is: user}}  # what proves that a token speaks for a person; what has it not is the client's own
+    person: {{claim: idtyp, is: user}}  # what proves that a token speaks for a person; any other speaks for its client
 
 scopes:  # every scope with what it means, a verb first
   {scalar(a.scope)}: {{says: {scalar(f"Call the GET operations of {a.name}")}}}

@@ -1,22 +1,25 @@
 """Proof before publication: a compiled snapshot is looked through for what Envoy accepts and what would still be wrong.
 
-1.  The chain is whole and in order, and no guarding filter is off or disabled anywhere.
+1.  The chain is whole and in order, no guarding filter is off or disabled anywhere, and a route replaces none of what decides.
 2.  Every route asks jwt_authn for a requirement that exists.
 3.  Every route sets a rule key, and the key is in *decide* (a key that is not there means "no rule").
 4.  A route that may be passed without a token, or without an upstream's consent, is one that the gateway marks so.
 5.  *enforce* ends in a denial, and each of its passes is one of the two verdicts.
 6.  Every table and every nested tree has its own answer for what it does not find, and no ``ok`` is such an answer.
-7.  *base* says ``ok`` and *decide* says ``rule.`` only where all of a list of positive predicates hold.
+7.  *base* says ``ok`` and *decide* says ``rule.`` only where all of a list of positive predicates hold: the token's facts, the caller, and
+    each scope that the rule needs.
 8.  No name that travels in *who* holds a delimiter.
 9.  A route lends identity only under a rule, and removes the caller's token unless its API forwards it.
 10. No header of our own reaches an upstream, and none of a caller's reaches us.
 11. Every TLS upstream verifies chain and name.
+12. The path and the header names that are judged are those that go on.
 
 It is written against the resources, not against the compiler: it shares no code with what it judges but the names.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,18 +48,30 @@ CHAIN = (
     "rate-limit",
     "envoy.filters.http.router",
 )
+ROUTE_PARTS = frozenset({"scrub", "envoy.filters.http.jwt_authn", "identity"})
+"""What a route says of itself: its rule key, what it asks for, what it lends. All the rest is one for all."""
+HOST_PARTS = frozenset({"scrub"})
 GUARDS = frozenset({"scrub", "envoy.filters.http.jwt_authn", "revoke-recent", "revoke-settled", "who", "base", "decide", "enforce", "identity"})
 JWT = "envoy.filters.http.jwt_authn"
 TABLES = ("revoke-recent", "revoke-settled", "who", "base", "decide")
 
 Fault = str
+Proof = Callable[[Snapshot, Gateway], Iterator[Fault]]
 
 
 def prove(snapshot: Snapshot, gateway: Gateway) -> None:
     """Raise ``ScopewardError`` ``snapshot-unproven`` with every fault found. Pure."""
-    faults = [fault for check in PROOFS for fault in check(snapshot, gateway)]
+    faults = [fault for check in PROOFS for fault in _faults(check, snapshot, gateway)]
     if faults:
         raise ScopewardError("snapshot-unproven", "; ".join(faults[:10]))
+
+
+def _faults(check: Proof, snapshot: Snapshot, gateway: Gateway) -> list[Fault]:
+    """A snapshot in which a proof does not find what it looks at is not proven."""
+    try:
+        return list(check(snapshot, gateway))
+    except (LookupError, AttributeError, TypeError, RuntimeError):
+        return [f"{check.__name__}: the snapshot is not of the form that was proven"]
 
 
 def _manager(snapshot: Snapshot) -> Any:
@@ -82,12 +97,22 @@ def prove_chain(snapshot: Snapshot, _gateway: Gateway) -> Iterator[Fault]:
     for f in filters:
         if f["name"] in GUARDS and f.get("disabled"):
             yield f"the guarding filter {f['name']} is off"
+    for config in snapshot.routes:
+        yield from _prove_parts(f"table {config['name']}", config.get("typed_per_filter_config", {}), frozenset())
+        for host in config["virtual_hosts"]:
+            yield from _prove_parts(f"virtual host {host['name']}", host.get("typed_per_filter_config", {}), HOST_PARTS)
     for route in _routes(snapshot):
-        for name, config in route["typed_per_filter_config"].items():
-            if name not in CHAIN:
-                yield f"route {route['name']}: {name} is no filter of the chain"
-            if config.get("disabled") or config["@type"].endswith("FilterConfig"):
-                yield f"route {route['name']}: {name} is switched by the route"
+        yield from _prove_parts(f"route {route['name']}", route["typed_per_filter_config"], ROUTE_PARTS)
+
+
+def _prove_parts(place: str, parts: Any, allowed: frozenset[str]) -> Iterator[Fault]:
+    for name, config in parts.items():
+        if name not in CHAIN:
+            yield f"{place}: {name} is no filter of the chain"
+        elif config.get("disabled") or config["@type"].endswith("FilterConfig"):
+            yield f"{place}: {name} is switched there"
+        elif name not in allowed:
+            yield f"{place}: {name} is replaced there"
 
 
 def prove_requirements(snapshot: Snapshot, _gateway: Gateway) -> Iterator[Fault]:
@@ -157,10 +182,12 @@ def string_match(predicate: Any) -> Any:
     return single["custom_match"]["typed_config"]["value"]["string_match"]
 
 
-def prove_tables(snapshot: Snapshot, _gateway: Gateway) -> Iterator[Fault]:
+def prove_tables(snapshot: Snapshot, gateway: Gateway) -> Iterator[Fault]:
     """6."""
     for name in TABLES:
         matcher = snapshot.extensions[name]["matcher"]
+        if not matcher:
+            yield f"{name}: a tree has no answer for what it does not find"
         for tree in _matchers(matcher):
             if "on_no_match" not in tree:
                 yield f"{name}: a tree has no answer for what it does not find"
@@ -170,9 +197,24 @@ def prove_tables(snapshot: Snapshot, _gateway: Gateway) -> Iterator[Fault]:
                 yield "base: what is not found is ok"
         if any(verb_of == "DENY" for verb_of in _verbs(matcher)):
             yield f"{name}: a table denies"
-    who = action_names(snapshot.extensions["who"]["matcher"]["on_no_match"])
-    if not all(name.startswith("refused.") for name in who):
+    yield from _prove_unknown(snapshot.extensions["who"]["matcher"], gateway)
+    if not _refuses(snapshot.extensions["decide"]["matcher"]["on_no_match"]):
+        yield "decide: what is not found passes"
+
+
+def _prove_unknown(who: Any, gateway: Gateway) -> Iterator[Fault]:
+    """Whom *who* does not list is nobody; under ``as_person`` at most a person without a client."""
+    if not all(name.startswith("refused.") for name in action_names(who["on_no_match"])):
         yield "who: an unknown issuer is somebody"
+    nobody = ("refused.", "person - ") if gateway.unlisted_clients == "as_person" else ("refused.",)
+    for issuer in _on_matches(who):
+        found = action_names(issuer["matcher"].get("on_no_match", {})) if "matcher" in issuer else action_names(issuer)
+        if not all(name.startswith(nobody) for name in found):
+            yield "who: an unlisted client is somebody"
+
+
+def _refuses(on_match: Any) -> bool:
+    return not any(name.startswith(("rule.", "public.")) for name in action_names(on_match))
 
 
 def _asks_a_header(matcher: Any) -> bool:
@@ -180,18 +222,33 @@ def _asks_a_header(matcher: Any) -> bool:
     return tree is None or tree["input"]["typed_config"]["@type"].endswith("HttpRequestHeaderMatchInput")
 
 
-def prove_positive(snapshot: Snapshot, _gateway: Gateway) -> Iterator[Fault]:
+def prove_positive(snapshot: Snapshot, gateway: Gateway) -> Iterator[Fault]:
     """7."""
+    needs = {o.id: o.needs for api in gateway.apis for o in api.operations}
     for key, entry in _entries(snapshot).items():
+        if "action" in entry and any(n.startswith("rule.") for n in action_names(entry)):
+            yield f"rule {key}: passes whatever the call is"
         for case in _cases(entry):
             if any(n.startswith("rule.") for n in action_names(case["on_match"])) and not _needs_base_ok(case["predicate"]):
                 yield f"rule {key}: passes without the token's facts"
+            elif any(n.startswith("rule.") for n in action_names(case["on_match"])):
+                yield from _prove_asked(key, _conjuncts(case["predicate"]), needs.get(key))
         for tree in _matchers(entry.get("matcher", {})):
             if any(n.startswith("rule.") for n in action_names(tree.get("on_no_match", {}))):
                 yield f"rule {key}: what matches nothing passes"
     for branch in _cases({"matcher": snapshot.extensions["base"]["matcher"]}):
         if "ok" in action_names(branch["on_match"]) and len(_conjuncts(branch["predicate"])) < 6:
             yield "base: ok without all of its facts"
+
+
+def _prove_asked(key: str, asked: list[Any], needs: tuple[str, ...] | None) -> Iterator[Fault]:
+    """A predicate over the caller, and one for each scope."""
+    of_caller = [part for part in asked if "who_enforced_effective_policy_id" in str(part)]
+    of_token = str([part for part in asked if part not in of_caller and "not_matcher" not in part])
+    if not any("not_matcher" not in part for part in of_caller):
+        yield f"rule {key}: passes whoever calls"
+    if needs is None or not all(repr(scope)[1:-1] in of_token or repr(re.escape(scope))[1:-1] in of_token for scope in needs):
+        yield f"rule {key}: passes without the scope"
 
 
 def _needs_base_ok(predicate: Any) -> bool:
@@ -236,7 +293,10 @@ def prove_headers(snapshot: Snapshot, gateway: Gateway) -> Iterator[Fault]:
     early = manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
     if early[:2] != [{"remove_on_match": {"key_matcher": {"prefix": p}}} for p in ("x-sw-", "x-envoy-")]:
         yield "a caller's x-sw-* or x-envoy-* headers are not removed before routing"
-    identity = next(f for f in manager["http_filters"] if f["name"] == "identity")["typed_config"]
+    own = {f["name"]: f.get("typed_config", {}) for f in manager["http_filters"]}
+    identity = own["identity"]
+    if {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".*"}}}} not in own["scrub"]["mutations"].get("request_trailers_mutations", []):
+        yield "a caller's trailers would reach an upstream"
     if {"remove_on_match": {"key_matcher": {"prefix": "x-sw-"}}} not in identity["mutations"]["request_mutations"]:
         yield "x-sw-* headers would reach an upstream"
     sent = {n.lower() for n in (gateway.sends.client, gateway.sends.subject, gateway.sends.issuer, gateway.sends.scopes) if n}
@@ -254,11 +314,22 @@ def prove_upstreams(snapshot: Snapshot, gateway: Gateway) -> Iterator[Fault]:
             continue
         tls = cluster.get("transport_socket", {}).get("typed_config", {})
         context = tls.get("common_tls_context", {}).get("validation_context", {})
-        if not context.get("trusted_ca") or not context.get("match_typed_subject_alt_names"):
+        verified = context.get("trust_chain_verification", "VERIFY_TRUST_CHAIN") == "VERIFY_TRUST_CHAIN"
+        if not verified or not context.get("trusted_ca") or not context.get("match_typed_subject_alt_names"):
             yield f"{cluster['name']}: TLS is not verified"
 
 
-PROOFS: tuple[Callable[[Snapshot, Gateway], Iterator[Fault]], ...] = (
+def prove_edge(snapshot: Snapshot, _gateway: Gateway) -> Iterator[Fault]:
+    """12."""
+    manager = _manager(snapshot)
+    wanted = {"normalize_path": True, "merge_slashes": True, "path_with_escaped_slashes_action": "REJECT_REQUEST"}
+    if {key: manager.get(key) for key in wanted} != wanted:
+        yield "the path is not normalized before it is judged"
+    if manager["common_http_protocol_options"].get("headers_with_underscores_action") != "REJECT_REQUEST":
+        yield "header names with '_' are not refused"
+
+
+PROOFS: tuple[Proof, ...] = (
     prove_chain,
     prove_requirements,
     prove_rules,
@@ -269,6 +340,7 @@ PROOFS: tuple[Callable[[Snapshot, Gateway], Iterator[Fault]], ...] = (
     prove_lending,
     prove_headers,
     prove_upstreams,
+    prove_edge,
 )
 
 

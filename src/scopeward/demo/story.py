@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TokenWish:
-    """Which token a step sends. ``lifetime`` is in seconds; the step waits until a token of one second has expired."""
+    """Which token a step sends. ``lifetime`` is in seconds; a step that names one waits until the token has expired."""
 
     client: str
     person: str | None = None

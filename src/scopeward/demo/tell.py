@@ -37,8 +37,8 @@ async def _play(step: Step, stage: Stage, http: httpx2.AsyncClient, say: Say) ->
     headers = {}
     if step.token:
         token = await asyncio.to_thread(_token, step.token, stage.issuer)
-        if step.token.lifetime == 1:
-            await asyncio.sleep(2.1)
+        if step.token.lifetime is not None:
+            await asyncio.sleep(step.token.lifetime + 2.2)  # and the policy's clock skew, and the rest of a second
         headers["Authorization"] = f"Bearer {token.reveal()}"
     answer = await http.request(step.method, url, headers=headers)
     challenge = answer.headers.get("www-authenticate", "")
@@ -52,8 +52,12 @@ async def _play(step: Step, stage: Stage, http: httpx2.AsyncClient, say: Say) ->
 def curl(step: Step, url: str, issuer: str) -> str:
     """The command that makes this call by hand."""
     method = "" if step.method == "GET" else f"-X {step.method} "
-    bearer = f' -H "Authorization: Bearer $({step.token.command(issuer)})"' if step.token else ""
-    return f"curl -i {method}{url}{bearer}"
+    if step.token is None:
+        return f"curl -i {method}{url}"
+    token = f"$({step.token.command(issuer)})"
+    if step.token.lifetime is None:
+        return f'curl -i {method}{url} -H "Authorization: Bearer {token}"'
+    return f'T={token}; sleep {step.token.lifetime + 3}; curl -i {method}{url} -H "Authorization: Bearer $T"'
 
 
 def _why(answer: httpx2.Response) -> str:

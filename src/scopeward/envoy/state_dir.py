@@ -91,7 +91,8 @@ class StateDir:
         """Replace a file at once and whole; the rename is also what wakes Envoy. Errors: ``state-unwritable``."""
         path = self.root / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in reversed([p for p in path.parents if p != self.root and p.is_relative_to(self.root)]):
+                folder.mkdir(exist_ok=True, mode=0o700)  # parents=True would give the folders between the usual mode
             # a temporary file in the watched folder would wake its watchers for nothing
             handle, temporary = tempfile.mkstemp(dir=self.root, prefix=".write-")
             try:

@@ -64,7 +64,7 @@ def check_secure(url: str, what: str, *, loopback: bool) -> None:
         parts = httpx2.URL(url)
     except httpx2.InvalidURL:
         raise ScopewardError("idp-document", f"{what} is not a URL") from None
-    if parts.scheme not in ("http", "https") or not parts.host or parts.userinfo or parts.fragment:
+    if parts.scheme not in ("http", "https") or not parts.host or parts.userinfo or parts.fragment or not 1 <= (parts.port or 443) <= 65535:
         raise ScopewardError("idp-document", f"{what} is not an http(s) URL of a host, without user name and fragment")
     if parts.scheme == "http" and not (loopback and is_loopback(parts.host)):
         raise ScopewardError("idp-insecure", f"{what} '{printable(url)}' is http and not on loopback")
@@ -98,7 +98,7 @@ async def fetch_document(url: str, client: httpx2.AsyncClient, limits: Limits) -
             if response.status_code != 200:
                 raise ScopewardError("idp-document", f"{shown} answers with status {response.status_code}")
             body = await _read(response, shown, limits)
-    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, ValueError) as error:  # ValueError: a host name that IDNA refuses
         raise ScopewardError("idp-unreachable", f"{shown}: {cause_of(error)}") from None
     return _parse(body, shown)
 

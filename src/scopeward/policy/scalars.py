@@ -99,7 +99,7 @@ def _duration(value: object, *, least: float, most: str, fractions: bool = False
     seconds = int(found.group(1)) * _SECONDS[found.group(2)]
     number, unit = most[:-1], most[-1]
     if not least <= seconds <= int(number) * _SECONDS[unit]:
-        raise refuse("policy-value", f"the duration must be at most {most}" + ("" if least == 0 else " and more than nothing"))
+        raise refuse("policy-value", f"the duration must be at most {most}" + (" and at least 1s" if least == 1 else " and more than nothing"))
     return seconds
 
 
@@ -203,7 +203,8 @@ Prose = Annotated[str, BeforeValidator(_prose), WithJsonSchema(_TEXT_SCHEMA)]
 Reason = Annotated[str, BeforeValidator(_reason), WithJsonSchema({"type": "string", "minLength": 1})]
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
 Version = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1, "type": "integer"})]
-Skew = Annotated[int, _duration_type(least=0, most="10m"), WithJsonSchema(_DURATION_SCHEMA)]
+# Envoy reads a skew of 0 as "not set", which is 60 s there: the least that can be kept is 1 s
+Skew = Annotated[int, _duration_type(least=1, most="10m"), WithJsonSchema(_DURATION_SCHEMA)]
 Lifetime = Annotated[int, _duration_type(least=1, most="366d"), WithJsonSchema(_DURATION_SCHEMA)]
 Timeout = Annotated[
     float,

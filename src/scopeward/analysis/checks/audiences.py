@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scopeward.analysis.checks.finding import Finding, error, warning
+from scopeward.analysis.presented import folded_audience
 from scopeward.policy.diagnostic import quoted
 from scopeward.policy.model import Policy
 
@@ -26,7 +27,7 @@ def check_audience_shared(policy: Policy) -> Iterator[Finding]:
     for api in policy.apis:
         if not api.audience_stated:
             continue
-        other = first.setdefault((api.issuer, api.audience), api.name)
+        other = first.setdefault((api.issuer, folded_audience(api.audience)), api.name)
         if other != api.name:
             message = f"the API {quoted(api.name)} has the same audience as {quoted(other)}: a token for one is good for the other"
             yield warning("audience-shared", ("apis", api.name, "audience"), message)

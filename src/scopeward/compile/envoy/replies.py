@@ -42,9 +42,10 @@ BY_STATUS: tuple[tuple[int, str], ...] = (
     (404, "api-not-found"),
     (408, "request-timeout"),
     (413, "body-too-large"),
-    (426, "upgrade-refused"),
+    (426, "request-malformed"),  # HTTP/1.0
     (429, "too-many-calls"),
     (431, "headers-too-large"),
+    (501, "request-malformed"),  # a transfer coding that is not known
     (502, "upstream-failed"),
     (503, "upstream-unavailable"),
     (504, "upstream-timeout"),
