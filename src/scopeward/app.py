@@ -95,6 +95,7 @@ class Warden:
     def __init__(self, node: Node, http: httpx2.AsyncClient) -> None:
         self._node = node
         self._http = http
+        self._text: bytes | None = None
         self._loaded: Loaded | None = None
         self._facts: Facts | None = None
         self._publishing = asyncio.Lock()
@@ -107,6 +108,7 @@ class Warden:
 
     async def start(self, text: bytes, name: str) -> Prepared:
         """The first policy: starts Envoy."""
+        self._text = text
         prepared, self._loaded, self._facts = await self.prepare(text, name)
         await self._node.start(prepared.snapshot)
         return prepared
@@ -114,6 +116,7 @@ class Warden:
     async def apply(self, text: bytes, name: str) -> Prepared:
         """Another policy. Where anything is refused, what is in force stays."""
         async with self._publishing:
+            self._text = text
             prepared, loaded, facts = await self.prepare(text, name)
             await self._node.publish(prepared.snapshot)
             self._loaded, self._facts = loaded, facts
@@ -142,12 +145,26 @@ class Warden:
                 log.warning("keys not refreshed: %s", error)
 
     async def follow(self, path: Path, told: Callable[[Prepared | ScopewardError], None]) -> None:
-        """Apply the file whenever it is written; ``told`` hears what came of it."""
-        async for _ in watchfiles.awatch(path.parent, watch_filter=lambda _change, changed: Path(changed).name == path.name, debounce=50, step=20):
+        """Apply the file whenever its content is another than the last that was tried; ``told`` hears what came of it.
+
+        A change wakes it at once, and it looks once a second besides: a change before the watch began, or on a network's file system, wakes nobody.
+        """
+        awake = watchfiles.awatch(path.parent, recursive=False, debounce=50, step=20, rust_timeout=1000, yield_on_timeout=True)
+        unreadable = ""
+        async for _ in awake:
             try:
-                told(await self.apply(read_policy(path), path.name))
+                text = read_policy(path)
             except ScopewardError as error:
-                told(error)
+                if str(error) != unreadable:
+                    told(error)
+                unreadable = str(error)
+                continue
+            unreadable = ""
+            if text != self._text:
+                try:
+                    told(await self.apply(text, path.name))
+                except ScopewardError as error:
+                    told(error)
 
 
 @asynccontextmanager

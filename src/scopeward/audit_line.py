@@ -111,6 +111,15 @@ def parse(text: str | bytes) -> AuditLine:
         raise AuditLineError("not JSON") from None
     if not isinstance(raw, dict) or raw.get("v") != VERSION or set(raw) != set(FIELDS):
         raise AuditLineError("not a line of version 1")
+    if not all(value is None or type(value) is (int if name in NUMBERS else str) for name, value in raw.items()):
+        raise AuditLineError("a value is of another type")
+    try:
+        return _read(raw)
+    except ValueError:
+        raise AuditLineError("a value is not of its form") from None
+
+
+def _read(raw: Mapping[str, Any]) -> AuditLine:
     version, api, operation = _route(raw["route"])
     rule, used = _decision(raw["decision"])
     kind, client, issuer = _who(raw["who"])
@@ -124,8 +133,7 @@ def parse(text: str | bytes) -> AuditLine:
         path=raw["path"],
         status=raw["status"],
         ms=raw["ms"],
-        # the gateway let the call through if a rule said so and nothing of its own refused it afterwards
-        verdict="allowed" if rule and (raw["reference"] is None or REFERENCES[raw["reference"]].status in {502, 503, 504}) else "refused",
+        verdict=_verdict(rule, raw["reference"]),
         reference=raw["reference"],
         details=raw["details"],
         policy_version=version,
@@ -144,6 +152,14 @@ def parse(text: str | bytes) -> AuditLine:
         iat=_seconds(raw["iat"]),
         exp=_seconds(raw["exp"]),
     )
+
+
+def _verdict(rule: str | None, reference: str | None) -> Verdict:
+    """The gateway let the call through if a rule said so and nothing of its own refused it afterwards."""
+    if reference is None:
+        return "allowed" if rule else "refused"
+    known = REFERENCES.get(reference)
+    return "allowed" if rule and known is not None and known.status in {502, 503, 504} else "refused"
 
 
 def _route(route: str | None) -> tuple[str | None, str | None, str | None]:
@@ -183,7 +199,7 @@ def _chain(kind: str | None, client: str | None, issuer: str | None, raw: Mappin
 def _scopes(scope: str | None) -> tuple[str, ...]:
     if not scope:
         return ()
-    if scope.startswith("Wy"):  # '["' in base64
+    if scope.startswith(("Wy", "W10")):  # '["' and '[]' in base64
         try:
             words = json.loads(base64.b64decode(scope + "=" * (-len(scope) % 4), validate=True))
         except ValueError:
@@ -193,7 +209,7 @@ def _scopes(scope: str | None) -> tuple[str, ...]:
 
 
 def _seconds(value: str | None) -> int | None:
-    return int(value) if value is not None and re.fullmatch(r"\d{1,15}", value) else None
+    return int(value) if value is not None and re.fullmatch(r"[0-9]{1,15}", value) else None
 
 
 def _trace_id(traceparent: str | None) -> str | None:

@@ -233,6 +233,7 @@ POLICY_REFERENCES: tuple[Reference, ...] = (
     _said("audience-shared", "Audience shared", "Two APIs name the same audience: a token for one is good for the other.", "Give each API its own 'audience'."),
     _said("client-twice", "Client listed twice", "Two entries list the same issuer and client id.", "Keep one."),
     _said("path-overlap", "Two APIs at one path", "Two APIs live at the same 'at'.", "Move one."),
+    _said("path-reserved", "Path kept by the gateway", "The gateway itself answers below '/.well-known'.", "Choose another 'at'."),
     _said(
         "rule-overlap",
         "Two rules for one call",

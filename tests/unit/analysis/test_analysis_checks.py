@@ -140,6 +140,7 @@ ONE_MISTAKE = [
         "header-reserved",
         "the header name 'X_AGW-client_id' is used twice: 'client' has it too",
     ),
+    ("at: /orders/v1", "at: /.well-known/x", 29, 9, "error", "path-reserved", "the API 'orders' lives below '/.well-known'"),
     # upstreams
     (
         "http://127.0.0.1:9001",

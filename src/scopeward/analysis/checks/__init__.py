@@ -11,7 +11,7 @@ from scopeward.analysis.checks.finding import Finding
 from scopeward.analysis.checks.headers import check_header_reserved
 from scopeward.analysis.checks.issuers import check_issuer_count, check_issuer_in_clear_text, check_person_evidence
 from scopeward.analysis.checks.names import check_names_known, check_names_usable
-from scopeward.analysis.checks.paths import check_path_overlap, check_rule_overlap
+from scopeward.analysis.checks.paths import check_path_overlap, check_path_reserved, check_rule_overlap
 from scopeward.analysis.checks.scope_words import check_scope_words
 from scopeward.analysis.checks.upstreams import check_plaintext_upstream
 from scopeward.policy.diagnostic import Diagnostic, diagnose, limited
@@ -31,6 +31,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_audience_shared,
     check_client_twice,
     check_path_overlap,
+    check_path_reserved,
     check_rule_overlap,
     check_header_reserved,
     check_plaintext_upstream,

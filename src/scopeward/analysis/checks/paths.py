@@ -23,6 +23,13 @@ def check_path_overlap(policy: Policy) -> Iterator[Finding]:
             yield error("path-overlap", ("apis", api.name, "at"), f"the API {quoted(api.name)} lives at the same path as {quoted(other)}")
 
 
+def check_path_reserved(policy: Policy) -> Iterator[Finding]:
+    """``path-reserved``: what the gateway itself serves (RFC 8615, RFC 9728) would hide such an API."""
+    for api in policy.apis:
+        if api.at == "/.well-known" or api.at.startswith("/.well-known/"):
+            yield error("path-reserved", ("apis", api.name, "at"), f"the API {quoted(api.name)} lives below '/.well-known'")
+
+
 def check_rule_overlap(policy: Policy) -> Iterator[Finding]:
     """``rule-overlap``: two rules of one method whose templates match exactly the same paths."""
     for api in policy.apis:
