@@ -12,6 +12,8 @@ from scopeward.policy.model import Client, Issuer, PersonEvidence, Policy
 
 _LOOKS_STRUCTURED = re.compile(r"[We][yz0-3]")
 """How base64 of '[' or '{' with any next character begins."""
+_LOOKS_EMPTY = frozenset({"W10=", "e30="})
+"""Base64 of '[]' and '{}'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ def speaks_for_person(evidence: PersonEvidence | None, claims: Claims) -> bool:
     """Whether the token speaks for a person. Only on positive evidence: a claim that is null, empty or of another type proves nobody.
 
     ``present`` is met by a text, number, boolean, list or mapping that is not empty; ``is`` and ``not`` compare single values as text.
-    An engine may see a list or mapping as base64 text only, so a text that could be one is no evidence under ``not``.
+    An engine may see a list or mapping as base64 text only, so a text that could be one is no evidence under ``not``, and one that could be an
+    empty one is none under ``present``.
     """
     if evidence is None:
         return False
@@ -61,4 +64,4 @@ def speaks_for_person(evidence: PersonEvidence | None, claims: Claims) -> bool:
         case "not":
             return text is not None and text != evidence.value and not _LOOKS_STRUCTURED.match(text)
         case "present":
-            return text is not None or isinstance(value, float) or (isinstance(value, list | tuple | dict) and bool(value))
+            return (text is not None and text not in _LOOKS_EMPTY) or isinstance(value, float) or (isinstance(value, list | tuple | dict) and bool(value))

@@ -67,7 +67,7 @@ def _validate(root: Tree) -> tuple[Policy | None, list[Diagnostic]]:
 
 def _decode(text: bytes, name: str) -> str | Diagnostic:
     if len(text) > LARGEST:
-        return diagnose("policy-too-large", f"the policy has {len(text)} bytes; {LARGEST} are taken", Span(name, 1, 1))
+        return diagnose("policy-too-large", f"the policy has more than {LARGEST} bytes", Span(name, 1, 1))
     if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return diagnose("policy-encoding", "the file is UTF-16, not UTF-8", Span(name, 1, 1))
     text = text.removeprefix(codecs.BOM_UTF8)

@@ -125,8 +125,16 @@ PLANTED: dict[str, tuple[int, Plant, str]] = {
         lambda d: (d.route(REST).pop("direct_response"), d.route(REST).update(redirect={"host_redirect": "elsewhere.example"})),
         "neither goes to an upstream nor is closed",
     ),
-    "decide: a guarded rule is public": (4, lambda d: d.rule(GET_ORDER).update(action("public.x")) or d.rule(GET_ORDER).pop("matcher"), "public without a reason"),
-    "listener: enforce ends in yes": (5, lambda d: d.filter("enforce")["typed_config"]["matcher"].update(on_no_match=action("pass")), "does not end in a denial"),
+    "decide: a guarded rule is public": (
+        4,
+        lambda d: d.rule(GET_ORDER).update(action("public.x")) or d.rule(GET_ORDER).pop("matcher"),
+        "public without a reason",
+    ),
+    "listener: enforce ends in yes": (
+        5,
+        lambda d: d.filter("enforce")["typed_config"]["matcher"].update(on_no_match=action("pass")),
+        "does not end in a denial",
+    ),
     "listener: enforce ends in nothing": (5, lambda d: d.filter("enforce")["typed_config"]["matcher"].pop("on_no_match"), "does not end in a denial"),
     "listener: enforce passes a refusal": (
         5,
@@ -150,14 +158,26 @@ PLANTED: dict[str, tuple[int, Plant, str]] = {
     "who: a tree without an answer": (6, lambda d: who_of_issuer(d).pop("on_no_match"), "who: a tree has no answer"),
     "base: a tree without an answer": (6, lambda d: base_of_issuer(d)["matcher"].pop("on_no_match"), "base: a tree has no answer"),
     "decide: a tree without an answer": (6, lambda d: d.rule(GET_ORDER)["matcher"].pop("on_no_match"), "decide: a tree has no answer"),
-    "revoke-settled: a table without an answer": (6, lambda d: d.extensions["revoke-settled"]["matcher"].pop("on_no_match"), "revoke-settled: a tree has no answer"),
-    "revoke-recent: a table without an answer": (6, lambda d: d.extensions["revoke-recent"]["matcher"].pop("on_no_match"), "revoke-recent: a tree has no answer"),
+    "revoke-settled: a table without an answer": (
+        6,
+        lambda d: d.extensions["revoke-settled"]["matcher"].pop("on_no_match"),
+        "revoke-settled: a tree has no answer",
+    ),
+    "revoke-recent: a table without an answer": (
+        6,
+        lambda d: d.extensions["revoke-recent"]["matcher"].pop("on_no_match"),
+        "revoke-recent: a tree has no answer",
+    ),
     "who: a tree over metadata": (
         6,
         lambda d: who_of_issuer(d)["matcher_tree"]["input"]["typed_config"].update({"@type": "type.googleapis.com/envoy.matching.inputs.dynamic_metadata"}),
         "something else than a header",
     ),
-    "who: an unknown issuer is somebody": (6, lambda d: d.extensions["who"]["matcher"].update(on_no_match=action("service x idp |*|")), "unknown issuer is somebody"),
+    "who: an unknown issuer is somebody": (
+        6,
+        lambda d: d.extensions["who"]["matcher"].update(on_no_match=action("service x idp |*|")),
+        "unknown issuer is somebody",
+    ),
     "who: an unknown client is somebody": (6, lambda d: who_of_issuer(d).update(on_no_match=action("service x idp |*|")), "unlisted client is somebody"),
     "who: a table denies": (6, lambda d: who_of_issuer(d).update(on_no_match=action("x", "DENY")), "who: a table denies"),
     "base: what is not found is ok": (6, lambda d: d.extensions["base"]["matcher"].update(on_no_match=action("ok")), "what is not found is ok"),
@@ -173,7 +193,11 @@ PLANTED: dict[str, tuple[int, Plant, str]] = {
         lambda d: cases(d.rule(GET_ORDER))[0].update(predicate={"or_matcher": cases(d.rule(GET_ORDER))[0]["predicate"]["and_matcher"]}),
         "passes without the token's facts",
     ),
-    "decide: a refusal becomes a yes": (7, lambda d: cases(d.rule(GET_ORDER))[1].update(on_match=action("rule.x read.orders")), "passes without the token's facts"),
+    "decide: a refusal becomes a yes": (
+        7,
+        lambda d: cases(d.rule(GET_ORDER))[1].update(on_match=action("rule.x read.orders")),
+        "passes without the token's facts",
+    ),
     "decide: what matches nothing passes": (7, lambda d: d.rule(GET_ORDER)["matcher"].update(on_no_match=action("rule.x")), "what matches nothing passes"),
     "decide: the whole entry is a yes": (
         7,
@@ -193,7 +217,8 @@ PLANTED: dict[str, tuple[int, Plant, str]] = {
     "decide: one of two scopes is forgotten": (
         7,
         lambda d: allowing(
-            cases(d.rule("DELETE /orders/v1/{order_id}"))[0]["predicate"]["and_matcher"]["predicate"], lambda c: "x-sw-sc" not in str(c) or "approve" not in str(c)
+            cases(d.rule("DELETE /orders/v1/{order_id}"))[0]["predicate"]["and_matcher"]["predicate"],
+            lambda c: "x-sw-sc" not in str(c) or "approve" not in str(c),
         ),
         "passes without the scope",
     ),
@@ -265,7 +290,9 @@ PLANTED: dict[str, tuple[int, Plant, str]] = {
     ),
     "clusters: no name": (
         11,
-        lambda d: d.cluster("upstream.orders")["transport_socket"]["typed_config"]["common_tls_context"]["validation_context"].pop("match_typed_subject_alt_names"),
+        lambda d: d.cluster("upstream.orders")["transport_socket"]["typed_config"]["common_tls_context"]["validation_context"].pop(
+            "match_typed_subject_alt_names"
+        ),
         "TLS is not verified",
     ),
     "clusters: no TLS": (11, lambda d: d.cluster("upstream.orders").pop("transport_socket"), "TLS is not verified"),
