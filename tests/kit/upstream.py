@@ -45,13 +45,14 @@ class Seen:
 class RecordingUpstream:
     """Answers 200 to everything, or what ``answer`` holds after ``delay`` seconds; an empty answer closes the connection.
 
-    ``seen`` is what arrived, in order.
+    ``seen`` is what arrived, in order; ``connections`` counts also those on which nothing did.
     """
 
     def __init__(self, answer: bytes | None = None, delay: float = 0.0) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self.seen: list[Seen] = []
+        self.connections = 0
         self.answer = answer
         self.delay = delay
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -82,6 +83,7 @@ class RecordingUpstream:
                 connection, _ = self._server.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -118,7 +120,8 @@ def _read_body(headers: dict[str, str], stream: io.BufferedReader) -> bytes:
         return stream.read(int(headers.get("content-length", "0")))
     body = b""
     while True:
-        size = stream.readline()
+        if not (size := stream.readline()):
+            raise EOFError
         body += size
         if not (length := int(size.split(b";")[0], 16)):
             break

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import jsonschema
 import pytest
 
 from scopeward.analysis.gateway import Revoked
+from scopeward.audit_line import json_schema, parse
+from scopeward.envoy.node import FLUSH_MS
 from tests.kit.gateway import RunningGateway, free_port
 from tests.kit.tokens import jwks, signing_key
 from tests.kit.upstream import RecordingUpstream
@@ -113,10 +118,15 @@ def policy(upstreams: Upstreams) -> str:
 
 @pytest.fixture(scope="session")
 def gateway(policy: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    """One for all files of a worker; a test that publishes another policy or other keys takes one of its own."""
+    """One for all files of a worker; at the end every line of its log must be one of the schema. A test that publishes another policy or other keys takes one of its own."""
     revoked = [Revoked("https://idp.test/", "gone")]
     with RunningGateway(tmp_path_factory.mktemp("node"), policy, jwks(signing_key()), revoked) as running:
         yield running
+        time.sleep(2 * FLUSH_MS / 1000)
+        schema = jsonschema.Draft202012Validator(json_schema())
+        for line in running.audit():
+            schema.validate(line)
+            parse(json.dumps(line))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.kit import http2
 from tests.kit.gateway import Answer, RunningGateway, read_answer
 from tests.kit.tokens import Mint, compact, signing_key
 from tests.kit.upstream import RecordingUpstream
+from tests.kit.wire import head
 from tests.security.conftest import Upstreams
 
 GOLDEN = Path(__file__).with_name("answers.json")
@@ -46,10 +47,6 @@ ITEM = "/orders/v1/items/42"
 
 def get(path: str = READ, header: dict[str, Any] | None = None, **claims: Any) -> Way:
     return lambda g, m: g.get(path, m.token(header, **claims))
-
-
-def head(line: str, *fields: str) -> bytes:
-    return "".join(f"{text}\r\n" for text in (line, *fields, "")).encode("latin-1")
 
 
 def raw(*lines: str) -> Way:
@@ -116,7 +113,13 @@ WAYS: dict[str, tuple[Way, ...]] = {
     ),
     "token-verification-failed": (forged_signature, get(exp=...), lambda g, m: g.get(READ, compact(m.header(), m.claims(), signing_key("k2"), "RS256"))),
     "token-lifetime": (get(exp=int(time.time()) + 3600), get(iat=...), get(iat=1)),
-    "token-type": (get(header={"typ": "JWT"}), get(header={"typ": ...}), get(header={"typ": "logout+jwt"}), get(header={"typ": 5}), get(header={"typ": "at+jwt "})),
+    "token-type": (
+        get(header={"typ": "JWT"}),
+        get(header={"typ": ...}),
+        get(header={"typ": "logout+jwt"}),
+        get(header={"typ": 5}),
+        get(header={"typ": "at+jwt "}),
+    ),
     "token-crit": (get(header={"crit": ["b64"], "b64": False}), get(header={"crit": []}), get(header={"crit": ["exp"]})),
     "token-revoked": (get(jti="gone"),),
     "token-claim-unsafe": tuple(get(sub=f"alice{bad}x-agw-client-id: admin") for bad in ("\r\n", "\n", "\r", "\0", "\x1b", "\x7f")),
@@ -140,7 +143,13 @@ WAYS: dict[str, tuple[Way, ...]] = {
         lambda g, m: g.get("/orders/v1/health?access_token=x", m.token()),
         lambda g, m: g.get("/nowhere?access_token=x", m.token()),
     ),
-    "scope-missing": (get(scope="create.orders"), get(scope=...), get(scope=""), get(scope="read.ordersx xread.orders READ.ORDERS"), get(scope="read.orders\tx")),
+    "scope-missing": (
+        get(scope="create.orders"),
+        get(scope=...),
+        get(scope=""),
+        get(scope="read.ordersx xread.orders READ.ORDERS"),
+        get(scope="read.orders\tx"),
+    ),
     "client-may-not": (lambda g, m: g.call("DELETE", ITEM, m.token(scope="read.orders delete.orders")),),
     "kind-not-allowed": (lambda g, m: g.call("POST", "/orders/v1", m.token()),),
     "agent-not-named": (
@@ -339,7 +348,9 @@ def test_a_refusal_that_no_other_token_would_mend_has_no_challenge(reference: st
     assert golden[reference]["status"] == 403
 
 
-@pytest.mark.parametrize("forged", [("Host", "evil.example"), ("X-Forwarded-Host", "evil.example"), ("Forwarded", "host=evil.example"), ("X-Original-Host", "evil.example")])
+@pytest.mark.parametrize(
+    "forged", [("Host", "evil.example"), ("X-Forwarded-Host", "evil.example"), ("Forwarded", "host=evil.example"), ("X-Original-Host", "evil.example")]
+)
 def test_the_metadata_address_never_follows_a_forged_host(forged: tuple[str, str], gateway: RunningGateway, orders: RecordingUpstream) -> None:
     lines = ["Host: gw.example", f"{forged[0]}: {forged[1]}"] if forged[0] != "Host" else [f"Host: {forged[1]}"]
     with orders.sees_nothing():

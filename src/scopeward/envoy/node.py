@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ class Node:
         self._publisher = Publisher(state)
         self._process: asyncio.subprocess.Process | None = None
         self._admin: Admin | None = None
+        self._admin_socket: Path | None = None
         self._snapshot: Snapshot | None = None
         started = datetime.fromtimestamp(clock.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
         self.audit_log = state.root / "audit" / f"{started}-{secrets.token_hex(3)}.jsonl"
@@ -73,10 +75,11 @@ class Node:
 
         Errors: ``port-in-use``, ``address-not-usable``, ``envoy-rejected``, ``envoy-not-started``, ``envoy-not-confirmed``.
         """
+        (self._state.root / IN_FORCE).unlink(missing_ok=True)  # an earlier node's: 'apply' would take it for this one's
         require_free(self._listen)
         await validate(snapshot, self._binary)
         self._publisher.write_all(snapshot)
-        admin_socket = self._state.admin_socket()
+        admin_socket = self._admin_socket = self._state.admin_socket()
         self._state.write_json("envoy/bootstrap.json", bootstrap(self._state.node, self._state.root / "xds", admin_socket))
         self._process = await self._spawn()
         self._admin = Admin(admin_socket)
@@ -120,6 +123,8 @@ class Node:
             except TimeoutError:
                 process.kill()
                 await process.wait()
+        if self._admin_socket is not None and not self._admin_socket.is_relative_to(self._state.root):
+            shutil.rmtree(self._admin_socket.parent, ignore_errors=True)  # made for this Envoy alone
 
     def _confirmed(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

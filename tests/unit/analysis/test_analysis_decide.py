@@ -224,6 +224,7 @@ def test_the_order_of_the_token_checks() -> None:
         ("token-not-yet-valid", {"nbf": NOW + 1000}),
         ("token-expired", {"exp": NOW - 1000}),
         ("token-audience", {"aud": "x"}),
+        ("token-verification-failed", {"exp": ...}),
         ("token-unknown-key", {"key": "unknown"}),
         ("token-verification-failed", {"key": "bad"}),
         ("token-crit", {"header": {"typ": "x", "crit": 1}}),

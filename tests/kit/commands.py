@@ -1,0 +1,211 @@
+"""``scopeward`` in processes of its own, as people run it, and whatever these processes leave behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds in which whatever is waited for must come; only a failing test waits so long."""
+
+SCOPEWARD = (sys.executable, "-m", "scopeward")
+
+_MARK = "SCOPEWARD_TEST_MARK"
+_marks = itertools.count(1)
+
+
+def until(look: Callable[[], T | None], what: str | Callable[[], str], patience: float = PATIENCE) -> T:
+    """What ``look`` finds, once it is neither ``None`` nor false."""
+    end = time.monotonic() + patience
+    while not (found := look()):
+        assert time.monotonic() < end, f"not within {patience:g} s: {what if isinstance(what, str) else what()}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Shell:
+    """Runs commands in a folder, with an environment where nothing but the folder is Scopeward's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mark = f"{os.getpid()}-{next(_marks)}"
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("SCOPEWARD_") and name not in {"NO_COLOR", "TERM"}}
+        self.environ = mine | {"HOME": str(folder), "XDG_STATE_HOME": str(folder / "state-home"), _MARK: self.mark}
+
+    def run(self, *words: str | Path, program: Sequence[str] = SCOPEWARD, timeout: float = PATIENCE) -> Ran:
+        """Run a command to its end."""
+        ended = subprocess.run(
+            [*program, *map(str, words)],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Ran(ended.returncode, ended.stdout, ended.stderr)
+
+    def start(self, *words: str | Path, program: Sequence[str] = SCOPEWARD) -> Running:
+        """Start a command that stays; ends, by force, with the ``with`` block."""
+        return Running([*program, *map(str, words)], self)
+
+    def processes(self) -> list[int]:
+        """The living processes that were started here, directly or not."""
+        wanted = f"{_MARK}={self.mark}".encode()
+        return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if wanted in _environ(folder)]
+
+    def kill(self, pid: int) -> None:
+        """End one of them by force."""
+        assert pid in self.processes()
+        os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def nothing_left(self) -> Iterator[Self]:
+        """Fails where a process still runs when the block has ended."""
+        try:
+            yield self
+            until(lambda: not self.processes(), "the end of every process", 10.0)
+        finally:
+            for pid in self.processes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def _environ(folder: Path) -> list[bytes]:
+    try:
+        return (folder / "environ").read_bytes().split(b"\0")  # empty for a zombie
+    except OSError:
+        return []
+
+
+class Running:
+    """A process with what it printed so far."""
+
+    def __init__(self, words: Sequence[str], shell: Shell) -> None:
+        self._process = subprocess.Popen(
+            words, cwd=shell.folder, env=shell.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+        )
+        self._lines: dict[str, list[str]] = {"out": [], "err": []}
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, self._lines[name]), daemon=True)
+            for name, stream in (("out", self._process.stdout), ("err", self._process.stderr))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream: Any, lines: list[str]) -> None:
+        with stream:
+            lines.extend(iter(stream.readline, ""))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self.wait()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def out(self) -> str:
+        return "".join(self._lines["out"])
+
+    @property
+    def err(self) -> str:
+        return "".join(self._lines["err"])
+
+    def says(self, pattern: str, *, err: bool = False, after: int = 0) -> re.Match[str]:
+        """Wait for the process to print something that fits the pattern, after the first ``after`` characters."""
+
+        def look() -> re.Match[str] | None:
+            said = self.err if err else self.out
+            found = re.compile(pattern, re.MULTILINE).search(said, after)
+            ended = self._process.poll()
+            assert found or ended is None or not self._ended(), f"ended with status {ended} and never said {pattern!r}:\n{self.out}{self.err}"
+            return found
+
+        return until(look, lambda: f"{pattern!r} in:\n{self.out}{self.err}")
+
+    def _ended(self) -> bool:
+        return not any(reader.is_alive() for reader in self._readers)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> Ran:
+        """Send a signal and wait for the end."""
+        self.send(number)
+        return self.wait()
+
+    def wait(self, patience: float = PATIENCE) -> Ran:
+        status = self._process.wait(patience)
+        for reader in self._readers:
+            reader.join(5)
+        return Ran(status, self.out, self.err)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False
+
+
+def envoy_pid(state: Path) -> int:
+    """The process id of the Envoy that runs in a state directory."""
+    return int(json.loads((state / "envoy" / "run.json").read_text())["pid"])
+
+
+def call(url: str, token: str | None = None, method: str = "GET") -> tuple[int, str | None]:
+    """A real call: its status and the reference of the refusal."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    answer = httpx2.request(method, url, headers=headers, trust_env=False, timeout=10.0)
+    return answer.status_code, answer.headers.get("scopeward-reference")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write as editors do: another file takes the name."""
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    Path(name).replace(path)
