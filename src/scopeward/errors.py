@@ -105,8 +105,8 @@ CALL_REFERENCES: tuple[Reference, ...] = (
     _token("token-revoked", "Token revoked", "The token, its client or its subject was revoked.", "Sign in again or get a new token."),
     _token(
         "token-claim-unsafe",
-        "Claim with control characters",
-        "A claim of the token holds bytes that no header may carry.",
+        "Claim that no header can carry",
+        "A claim that the upstream would be told has control characters, or white space around its value.",
         "Correct the value at the identity provider.",
     ),
     _call(

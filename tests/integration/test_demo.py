@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -141,7 +140,7 @@ def test_it_stays_until_it_is_interrupted(staying: tuple[Running, Path], shell: 
     running.says(r"^in force: policy ", after=so_far)
     assert call(url, token) == (403, "agent-not-named")
     pid = envoy_pid(node)
-    ended = running.end(signal.SIGINT)
+    ended = running.interrupt()
     assert (ended.status, ended.err) == (0, "")
     assert not is_alive(pid)
     assert shell.processes() == []

@@ -149,11 +149,17 @@ def test_envoy_ends_with_dev_however_that_ends(shell: Shell, own_policy: Path) -
 
 
 def test_dev_ends_where_envoy_does(shell: Shell, own_policy: Path) -> None:
-    with dev_running(shell, own_policy) as dev:
+    deep = own_policy.parent / ("deep" * 20)  # too long for a unix socket's path, so that one is made elsewhere
+    deep.mkdir()
+    with dev_running(shell, own_policy.rename(deep / own_policy.name)) as dev:
+        elsewhere = Path(json.loads((dev.state / "envoy" / "run.json").read_text())["admin"]).parent
+        assert not elsewhere.is_relative_to(deep)
+        assert elsewhere.is_dir()
         shell.kill(envoy_pid(dev.state))
         ended = dev.process.wait()
         assert ended.status == 3
         assert "error[envoy-not-started]: Envoy ended with status -9\n  help: " in ended.err
+        assert not elsewhere.exists()
 
 
 def test_tokens_of_a_new_key_pass_once_the_keys_were_looked_at(shell: Shell, folder: Path, own_policy: Path, development_provider: str) -> None:

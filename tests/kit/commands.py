@@ -114,7 +114,15 @@ class Running:
 
     def __init__(self, words: Sequence[str], shell: Shell) -> None:
         self._process = subprocess.Popen(
-            words, cwd=shell.folder, env=shell.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+            words,
+            cwd=shell.folder,
+            env=shell.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            process_group=0,
         )
         self._lines: dict[str, list[str]] = {"out": [], "err": []}
         self._readers = [
@@ -174,6 +182,11 @@ class Running:
     def end(self, number: signal.Signals = signal.SIGTERM) -> Ran:
         """Send a signal and wait for the end."""
         self.send(number)
+        return self.wait()
+
+    def interrupt(self) -> Ran:
+        """Ctrl-C as a terminal sends it, to the process and all of its group, and wait for the end."""
+        os.killpg(self.pid, signal.SIGINT)
         return self.wait()
 
     def wait(self, patience: float = PATIENCE) -> Ran:

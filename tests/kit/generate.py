@@ -303,6 +303,7 @@ ONE_OF_EACH: tuple[Fault, ...] = (
     claim("aud", "x"),
     ({}, {}, "unknown"),
     ({}, {}, "bad"),
+    claim("sub", " admin"),
     in_header("crit", ["b64"]),
     in_header("typ", "logout+jwt"),
     claim("iat", At(-3000)),

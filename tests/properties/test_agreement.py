@@ -217,7 +217,7 @@ def listed(draft: Draft) -> Any:
 
 
 HARMLESS = {
-    "base: without conjunct 3": "the table of recent revocations is empty",
+    "base: without conjunct 4": "the table of recent revocations is empty",
     "enforce: without case 8": "what is unknown is refused as 'no-rule' too",
     "decide no-rule.inner: without case 0": "what is unknown is refused as 'no-rule' too",
     "decide no-rule.outer: without case 0": "what is unknown is refused as 'no-rule' too",

@@ -122,7 +122,8 @@ WAYS: dict[str, tuple[Way, ...]] = {
     ),
     "token-crit": (get(header={"crit": ["b64"], "b64": False}), get(header={"crit": []}), get(header={"crit": ["exp"]})),
     "token-revoked": (get(jti="gone"),),
-    "token-claim-unsafe": tuple(get(sub=f"alice{bad}x-agw-client-id: admin") for bad in ("\r\n", "\n", "\r", "\0", "\x1b", "\x7f")),
+    "token-claim-unsafe": tuple(get(sub=f"alice{bad}x-agw-client-id: admin") for bad in ("\r\n", "\n", "\r", "\0", "\x1b", "\x7f"))
+    + tuple(get(sub=sub) for sub in (" admin", "admin ", "admin\t")),
     "token-ambiguous": (
         authorized("Bearer {}", "Bearer {}"),
         authorized("Bearer {}", "Basic eA=="),

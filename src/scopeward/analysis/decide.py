@@ -21,11 +21,13 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 from scopeward.analysis.caller import Caller, caller_of
-from scopeward.analysis.presented import Claims, folded_audience, is_time, texts_of, well_typed
+from scopeward.analysis.presented import Claims, folded_audience, is_time, text_of, texts_of, well_typed
 from scopeward.decision import Allowed, Decision, Denial
 from scopeward.identity import PresentedToken
 from scopeward.policy.model import Api, Issuer, Policy, Rule
 from scopeward.policy.path import Template, join, parse_at, parse_template, split_path
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,12 @@ def _signature(p: Presented) -> str | None:
     return None if p.token.key == "good" else "token-verification-failed"
 
 
+def _unsafe(p: Presented) -> str | None:
+    """What an upstream is told of the caller must reach it as it is: HTTP trims white space around a header's value and takes no control character."""
+    told = (text_of(p.claims.get(claim)) or "" for claim in ("sub", p.issuer.client_claim))
+    return "token-claim-unsafe" if any(text != text.strip(" \t") or _CONTROL.search(text) for text in told) else None
+
+
 def _crit(p: Presented) -> str | None:
     """RFC 7515 section 4.1.11: a critical header that is not understood; none is."""
     return "token-crit" if "crit" in p.token.header else None
@@ -219,6 +227,7 @@ TOKEN_CHECKS: Final[tuple[Callable[[Presented], str | None], ...]] = (
     _unbounded,
     _unknown_key,
     _signature,
+    _unsafe,
     _crit,
     _type,
     _too_long,

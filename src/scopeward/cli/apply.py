@@ -39,8 +39,7 @@ def command(settings: Settings, output: OutputFormat) -> None:
     state = StateDir(settings.state_dir.value)
     prepared = asyncio.run(_prepare(text, str(path), settings, state))
     version = prepared.gateway.policy_version
-    state.write(APPLIED, text.decode())
-    confirmed = _confirmed(state, version) if state.is_locked() else False
+    confirmed = _put(state, text.decode(), version)
     if output == "json":
         print_json({"policy": str(path), "policy_version": version, "confirmed": confirmed})
         return
@@ -57,6 +56,21 @@ async def _prepare(text: bytes, name: str, settings: Settings, state: StateDir) 
     prepared = compile_policy(loaded, facts, edge, warnings)
     await validate(prepared.snapshot, binary)
     return prepared
+
+
+def _put(state: StateDir, text: str, version: str) -> bool:
+    """Store the policy; whether a running node confirmed it. What the node does not confirm is taken back."""
+    path = state.root / APPLIED
+    before = path.read_text() if path.exists() else None
+    state.write(APPLIED, text)
+    if not state.is_locked():
+        return False
+    try:
+        return _confirmed(state, version)
+    except ScopewardError:
+        if before is not None:
+            state.write(APPLIED, before)
+        raise
 
 
 def _confirmed(state: StateDir, version: str) -> bool:

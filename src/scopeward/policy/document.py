@@ -86,7 +86,9 @@ class TrustEntry(Entry):
     """How long a token may live."""
 
     lifetime: Lifetime = Field(description="The longest 'exp' minus 'iat', such as '15m'.")
-    over: Literal["report", "refuse"] = Field("report", description="What happens to a token that lives longer.")
+    over: Literal["report", "refuse"] = Field(
+        "report", description="'refuse' a token that lives longer, or leave it to whoever reads 'iat' and 'exp' in the audit line."
+    )
 
 
 class TrustsEntry(Entry):

@@ -42,7 +42,7 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How long a token may live: ``exp - iat`` in seconds; over it is reported in the audit line, or refused."""
+    """How long a token may live: ``exp - iat`` in seconds; a token over it is refused, or left to readers of the audit line's ``iat`` and ``exp``."""
 
     name: Literal["internal", "external"]
     lifetime: int

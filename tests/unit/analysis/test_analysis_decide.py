@@ -227,6 +227,7 @@ def test_the_order_of_the_token_checks() -> None:
         ("token-verification-failed", {"exp": ...}),
         ("token-unknown-key", {"key": "unknown"}),
         ("token-verification-failed", {"key": "bad"}),
+        ("token-claim-unsafe", {"sub": " admin"}),
         ("token-crit", {"header": {"typ": "x", "crit": 1}}),
         ("token-type", {"header": {"typ": "x"}}),
         ("token-lifetime", {"iat": 1}),

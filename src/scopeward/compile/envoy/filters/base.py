@@ -17,12 +17,14 @@ from scopeward.compile.envoy.proto import (
     all_of,
     any_of,
     choose,
+    header,
     header_present,
     look_up,
     metadata,
     negate,
     nested,
     outcome,
+    regex,
     table,
     typed,
 )
@@ -31,6 +33,7 @@ OK = "ok"
 
 REFERENCES = (
     "token-missing",
+    "token-claim-unsafe",
     "token-crit",
     "token-type",
     "token-lifetime",
@@ -40,6 +43,9 @@ REFERENCES = (
     "person-missing",
 )
 """All that this table can refuse with. *enforce* must know each of them."""
+
+# HTTP trims white space around a header's value: a subject ' admin' would be 'admin' at the upstream. Control characters are refused with it.
+_UNSAFE = regex(r"(?s)[ \t].*|.*[ \t]|.*[\x00-\x08\x0a-\x1f\x7f].*")
 
 
 def build(gateway: Gateway) -> Json:
@@ -59,6 +65,7 @@ def _of_issuer(issuer: GatewayIssuer) -> Json:
 def _checks(issuer: GatewayIssuer) -> list[tuple[str, Json]]:
     """The checks in their order; each says with which reference its failure is refused."""
     checks = [
+        ("token-claim-unsafe", negate(any_of(header(names.SUBJECT, safe_regex=_UNSAFE), header(names.CLIENT, safe_regex=_UNSAFE)))),
         ("token-crit", negate(metadata(JWT_METADATA, [jwt_authn.HEADER_KEY, "crit"], {"present_match": True}))),
         ("token-type", _is_access_token(issuer)),
     ]

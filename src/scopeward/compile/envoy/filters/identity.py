@@ -11,10 +11,10 @@ REMOVE_TOKEN = {"remove": "authorization"}
 
 
 def build(_gateway: Gateway) -> Json:
-    """The listener's part: no ``x-sw-*`` reaches an upstream."""
+    """The listener's part: no ``x-sw-*`` reaches an upstream, and no word of Envoy about the caller's address beside X-Forwarded-For."""
     return typed(
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-        mutations={"request_mutations": [{"remove_on_match": {"key_matcher": {"prefix": names.PREFIX}}}]},
+        mutations={"request_mutations": [{"remove_on_match": {"key_matcher": {"prefix": names.PREFIX}}}, {"remove": "x-envoy-external-address"}]},
     )
 
 

@@ -25,7 +25,7 @@ CACHED_TOKENS = 20_000
 CACHED_TOKEN_BYTES = 8_192
 
 OPEN = "open"
-"""The requirement of routes on which nothing is asked: no token is read at all."""
+"""The requirement of routes on which nothing is asked. A good token that is sent all the same is noted for the log."""
 
 
 def build(gateway: Gateway) -> Json:
