@@ -31,7 +31,7 @@ from scopeward.issuer import (
     provider_server,
 )
 from scopeward.issuer.options import Algorithm, ScopeForm
-from scopeward.issuer.state import read_private, write_private
+from scopeward.private_file import read_private, write_private
 from scopeward.secret import Secret
 from scopeward.settings import Settings, parse_address, url_of
 

@@ -233,8 +233,8 @@ def _asks_a_header(matcher: Any) -> bool:
     return tree is None or tree["input"]["typed_config"]["@type"].endswith("HttpRequestHeaderMatchInput")
 
 
-def prove_positive(snapshot: Snapshot, gateway: Gateway) -> Iterator[Fault]:
-    """7."""
+def prove_decide(snapshot: Snapshot, gateway: Gateway) -> Iterator[Fault]:
+    """7, for *decide*."""
     needs = {o.id: o.needs for api in gateway.apis for o in api.operations}
     for key, entry in _entries(snapshot).items():
         if "action" in entry and any(n.startswith("rule.") for n in action_names(entry)):
@@ -247,6 +247,10 @@ def prove_positive(snapshot: Snapshot, gateway: Gateway) -> Iterator[Fault]:
         for tree in _matchers(entry.get("matcher", {})):
             if any(n.startswith("rule.") for n in action_names(tree.get("on_no_match", {}))):
                 yield f"rule {key}: what matches nothing passes"
+
+
+def prove_base(snapshot: Snapshot, _gateway: Gateway) -> Iterator[Fault]:
+    """7, for *base*."""
     for branch in _cases({"matcher": snapshot.extensions["base"]["matcher"]}):
         if "ok" in action_names(branch["on_match"]):
             asked = [str(part) for part in _conjuncts(branch["predicate"])]
@@ -349,7 +353,8 @@ PROOFS: tuple[Proof, ...] = (
     prove_rules,
     prove_enforce,
     prove_tables,
-    prove_positive,
+    prove_decide,
+    prove_base,
     prove_names,
     prove_lending,
     prove_headers,

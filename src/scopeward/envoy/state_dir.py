@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from scopeward.errors import ScopewardError
+from scopeward.private_file import write_private
 
 LAYOUT = 1
 APPLIED = "applied/policy.yaml"
@@ -93,19 +94,10 @@ class StateDir:
         try:
             for folder in reversed([p for p in path.parents if p != self.root and p.is_relative_to(self.root)]):
                 folder.mkdir(exist_ok=True, mode=0o700)  # parents=True would give the folders between the usual mode
-            # a temporary file in the watched folder would wake its watchers for nothing
-            handle, temporary = tempfile.mkstemp(dir=self.root, prefix=".write-")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
         except OSError as error:
             raise ScopewardError("state-unwritable", f"'{path}': {error.strerror}") from None
+        # a temporary file in a watched folder would wake its watchers for nothing
+        write_private(path, text, by_way_of=self.root)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """The same for a JSON object."""

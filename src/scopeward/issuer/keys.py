@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, JWKRegistry, KeySet, RSAKey
 
 from scopeward.errors import ScopewardError
 from scopeward.issuer.options import Algorithm
-from scopeward.issuer.state import read_private, write_private
+from scopeward.private_file import read_private, write_private
 
 KEYS_FILE = "keys.json"
 
