@@ -265,6 +265,7 @@ def test_the_policy_of_the_how_to_is_what_init_writes() -> None:
         at="/orders",
         name="orders",
         public_url="http://127.0.0.1:8080",
+        client_claim="client_id",
     )
     assert next(blocks(ROOT / "docs/how-to/first-api.md", "yaml")) == starter_policy(answers)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from scopeward.analysis.checks.scope_words import check_scope_words
+from scopeward.idp.quirks import quirk_of
 from scopeward.policy.model import Policy, Scope
 from scopeward.policy.path import TemplateError, parse_at
 from scopeward.policy.scalars import NAME_PATTERN
@@ -73,6 +74,7 @@ class Answers:
     at: str
     name: str
     public_url: str
+    client_claim: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,14 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         at_prompt_only=False,
     ),
     Question("audience", "Audience ('aud' of tokens for this API)", WORD, lambda known: known["public_url"] + known["at"], help="What 'aud' must name."),
+    Question(
+        "client_claim",
+        "Claim of the token that names the client",
+        WORD,
+        lambda known: quirk_of(known["issuer"]).client_claim,
+        help="The claim of a token that names its client. [default: as the provider's vendor has it, else client_id]",
+        at_prompt_only=False,
+    ),
     Question("client", "Client id", WORD, help="The id of a client that may call."),
     Question("kind", "Kind of the client: people use an app, a service or an agent acts itself", KIND, lambda _: "app", help="What the client is."),
     Question("scope", "Scope that its tokens need", SCOPE, help="What GET calls need, a verb first: read.orders."),

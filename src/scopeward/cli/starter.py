@@ -9,6 +9,7 @@ from typing import Final
 
 from scopeward.cli.answers import Answers
 from scopeward.idp.documents import is_loopback
+from scopeward.idp.quirks import quirk_of
 from scopeward.policy.scalars import NAME_PATTERN
 from scopeward.policy.url import parse_url
 
@@ -22,6 +23,8 @@ def starter_policy(a: Answers) -> str:
     """The policy: one issuer, one scope, one client, and one API whose GET calls need the scope."""
     client = client_name(a)
     to = f", to: [people, services, {scalar(client)}]" if a.kind == "agent" else ""
+    evidence = quirk_of(a.issuer).person
+    person = f"{{claim: {scalar(evidence.claim)}, {evidence.test}: {'true' if evidence.test == 'present' else scalar(evidence.value)}}}"
     return f"""\
 # yaml-language-server: $schema={SCHEMA_FILE}
 # Who may call what. 'scopeward check' says whether it is right, 'scopeward dev' runs it on this machine.
@@ -31,8 +34,8 @@ public_url: {scalar(a.public_url)}  # how callers reach the gateway
 issuers:  # who signs tokens
   provider:
     issuer: {scalar(a.issuer)}
-    client_claim: client_id  # the claim that names the client; some providers say azp, appid or cid
-    person: {{claim: idtyp, is: user}}  # what proves that a token speaks for a person; any other speaks for its client
+    client_claim: {scalar(a.client_claim)}  # the claim that names the client; providers say client_id, azp, appid or cid
+    person: {person}  # what proves that a token speaks for a person; any other speaks for its client
 
 scopes:  # every scope with what it means, a verb first
   {scalar(a.scope)}: {{says: {scalar(f"Call the GET operations of {a.name}")}}}

@@ -259,7 +259,24 @@ def test_a_scalar_is_read_back(text: str) -> None:
     st.text(st.characters(blacklist_categories=("C", "Z")), min_size=1, max_size=30),
 )
 def test_no_answer_can_add_to_the_policy(client: str, audience: str) -> None:
-    answers = Answers(ISSUER, audience, "https://up.test", client, "service", "read.orders", "/orders", "orders", "http://127.0.0.1:8080")
+    answers = Answers(ISSUER, audience, "https://up.test", client, "service", "read.orders", "/orders", "orders", "http://127.0.0.1:8080", "client_id")
     loaded, _ = checked(starter_policy(answers).encode(), "x")
     assert (loaded.policy.clients[0].id, loaded.policy.apis[0].audience) == (client, audience)
     assert len(loaded.policy.apis[0].rules) == len(loaded.policy.clients) == 1
+
+
+@pytest.mark.parametrize(
+    ("issuer", "client_claim", "person"),
+    [
+        ("https://acme.okta.com/oauth2/default", "cid", "{claim: uid, present: true}"),
+        ("https://login.microsoftonline.com/3f6c/v2.0", "azp", "{claim: scp, present: true}"),
+        ("https://idp.test", "client_id", "{claim: idtyp, is: user}"),
+    ],
+)
+def test_the_policy_reads_the_claims_of_the_vendor(issuer: str, client_claim: str, person: str) -> None:
+    text = starter_policy(
+        Answers(issuer, "api://orders", "https://up.test", "x", "app", "read.orders", "/orders", "orders", "http://127.0.0.1:8080", client_claim)
+    )
+    assert f"client_claim: {client_claim}  #" in text
+    assert f"person: {person}  #" in text
+    checked(text.encode(), "x.yaml")
