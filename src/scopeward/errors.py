@@ -290,7 +290,7 @@ COMMAND_REFERENCES: tuple[Reference, ...] = (
     _said(
         "state-unwritable",
         "State directory not usable",
-        "The state directory cannot be written, or belongs to somebody else.",
+        "The state directory cannot be written, belongs to somebody else, or holds other things.",
         "Choose another with --state-dir, or correct its owner and mode.",
     ),
     _said(

@@ -28,6 +28,8 @@ from scopeward.private_file import write_private
 LAYOUT = 1
 APPLIED = "applied/policy.yaml"
 IN_FORCE = "in-force.json"
+NEIGHBOURS = frozenset({"dev", "demo", "idp"})
+"""Folders of other commands, which may be there before the first node is."""
 LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
 
@@ -41,12 +43,18 @@ class StateDir:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             if self.root.stat().st_uid != os.getuid():
                 raise ScopewardError("state-unwritable", f"'{self.root}' belongs to somebody else")
+            self._require_ours()
             self.root.chmod(0o700)
             for folder in ("applied", "xds", "envoy", "audit"):
                 (self.root / folder).mkdir(exist_ok=True, mode=0o700)
             self.node = self._check_layout()
         except OSError as error:
             raise ScopewardError("state-unwritable", f"'{self.root}': {error.strerror}") from None
+
+    def _require_ours(self) -> None:
+        """Making somebody else's folder private could lock a whole machine out of it: '--state-dir /tmp'."""
+        if not (self.root / "layout.json").exists() and {entry.name for entry in self.root.iterdir()} - NEIGHBOURS:
+            raise ScopewardError("state-unwritable", f"'{self.root}' holds other files and is no state directory", "Name a new or an empty one.")
 
     def _check_layout(self) -> str:
         path = self.root / "layout.json"

@@ -159,7 +159,9 @@ class UpstreamEntry(Entry):
     """Where calls go."""
 
     url: WebUrl = Field(description="http(s)://host[:port][/path].")
-    timeout: Timeout = Field("30s", validate_default=True, description="Time to the first byte of the answer, such as '30s'.")
+    timeout: Timeout = Field(
+        "30s", validate_default=True, description="Longest wait for the first byte of the answer, and for each further one, such as '30s'."
+    )
     host_header: Literal["upstream", "caller"] = Field("upstream", description="Whose Host the upstream sees.")
     forward_token: Flag = Field(False, description="Whether the caller's token goes on to the upstream.")
 

@@ -97,7 +97,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where calls go. ``timeout`` (seconds) is the time to the first byte of the answer."""
+    """Where calls go. ``timeout`` (seconds) is the longest wait for the first byte of the answer, and between two bytes of it."""
 
     url: str
     timeout: float = 30.0

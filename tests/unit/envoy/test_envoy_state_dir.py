@@ -149,3 +149,18 @@ def test_the_admin_socket_is_in_a_private_folder_and_its_path_is_short_enough(tm
     assert len(os.fsencode(deep)) <= LONGEST_SOCKET_PATH
     assert mode(deep.parent) == 0o700
     deep.parent.rmdir()
+
+
+def test_a_folder_with_other_files_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "somebody's").write_text("x")
+    tmp_path.chmod(0o755)
+    with pytest.raises(ScopewardError) as caught:
+        StateDir(tmp_path)
+    assert caught.value.reference.id == "state-unwritable"
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_folders_of_other_commands_may_be_there_before(tmp_path: Path) -> None:
+    for name in ("dev", "demo", "idp"):
+        (tmp_path / name).mkdir()
+    assert StateDir(tmp_path).node.startswith("node-")

@@ -182,7 +182,8 @@ def _to_upstream(api: GatewayApi) -> Json:
     at = "" if api.at == "/" else re.escape(api.at)
     # an upstream without a path of its own gets '/' for the API's root, never an empty path
     rewrite = {"regex": f"^{at}" if base else f"^{at}/?"}
-    route: Json = {"cluster": cluster_name(api), "timeout": f"{api.upstream.timeout:g}s"}
+    # Envoy's 'timeout' would cut a long answer that is on its way; the idle limit is the time to the first byte, and between two
+    route: Json = {"cluster": cluster_name(api), "timeout": "0s", "idle_timeout": f"{api.upstream.timeout:g}s"}
     if at or base:
         route["regex_rewrite"] = {"pattern": rewrite, "substitution": base or "/"}
     if api.upstream.host_header == "upstream":
