@@ -64,7 +64,7 @@ CALL_REFERENCES: tuple[Reference, ...] = (
         "token-audience",
         "Wrong audience",
         "The token's 'aud' does not name this API.",
-        "Ask the identity provider for a token for this API's audience (its 'resource' or 'audience' parameter).",
+        "Ask the identity provider for an access token for this API's audience (its 'resource' or 'audience' parameter); an ID token is for its client only.",
     ),
     _token(
         "token-issuer",

@@ -26,7 +26,7 @@ ANY_SCOPE = "|*|"
 
 def build(gateway: Gateway) -> Json:
     """The table. A nested miss would fall to the outer answer, so every level has its own."""
-    nobody = action(f"{UNLISTED} - - ||")
+    nobody = action(f"{REFUSED}token-missing - - ||")
     return table("who", look_up(names.ISSUER, {i.issuer: nested(_of_issuer(i, gateway)) for i in gateway.issuers}, nobody))
 
 
