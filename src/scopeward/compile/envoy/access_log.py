@@ -21,7 +21,7 @@ PATH = '%COALESCE({"operators": [{"command": "FILTER_STATE", "param": "sw.path:P
 
 
 def _fields(node: str) -> Json:
-    """Route metadata would cost half a microsecond a field: what the route knows travels in its name."""
+    """Route metadata is dear to read: what the route knows travels in its name."""
     return {
         "v": VERSION,
         "node": node,

@@ -1,7 +1,7 @@
 """Every answer that is the gateway's own, in one form: RFC 6750 and RFC 9728 challenge, RFC 9457 body, a reference; no word of Envoy's.
 
 The first mapper that matches wins. None of this depends on the policy: what a route knows (its scopes, its metadata URL) is read from the
-route. CEL over the response detail costs some microseconds, so a mapper asks for the status first and the common answers come first.
+route. CEL over the response detail is dear, so a mapper asks for the status first and the common answers come first.
 """
 
 from __future__ import annotations

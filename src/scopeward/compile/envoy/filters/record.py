@@ -15,7 +15,7 @@ NOTES = {
     "sw.iat": f"%REQ({names.ISSUED_AT})%",
     "sw.exp": f"%REQ({names.EXPIRES})%",
 }
-"""Filter state by key. Each note costs about half a microsecond a call: note only what the log needs."""
+"""Filter state by key. Each note costs every call a little: note only what the log needs."""
 
 
 def build(_gateway: Gateway) -> Json:
