@@ -40,13 +40,13 @@ lint: $(DEV_READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tools/docs.py --check
+	$(BIN)/python -m tools.docs --check
 
 bench: $(DEV_READY)
 	$(BIN)/python -m bench
 
 docs: $(DEV_READY)
-	$(BIN)/python tools/docs.py
+	$(BIN)/python -m tools.docs
 
 # Locks hold versions and hashes and no address: any index serves.
 lock:

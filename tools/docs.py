@@ -1,8 +1,8 @@
 """Write the generated pages of the documentation, or say which differ.
 
-    python tools/docs.py            write them
-    python tools/docs.py --check    exit 1 if anything on disk differs
-    python tools/docs.py --demo     run the demo and put its output, shortened, into README.md
+    python -m tools.docs            write them
+    python -m tools.docs --check    exit 1 if anything on disk differs
+    python -m tools.docs --demo     run the demo and put its output, shortened, into README.md
 
 Each generator returns the texts of its pages by path below the repository, so that the tests can compare without writing.
 """
@@ -16,26 +16,22 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from click.testing import CliRunner
 
 from scopeward import audit_line
 from scopeward.cli import COMMANDS, cli
 from scopeward.errors import CALL_REFERENCES, COMMAND_REFERENCES, DOCS, POLICY_REFERENCES, REFERENCES, Reference
 from scopeward.policy import schema as policy_schema
+from tools.markdown import EXAMPLES, NOTE, ROOT, Pages, code, table
+from tools.policy_page import policy_reference
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = ROOT / "docs/examples"
 EXTRA = ROOT / "docs/references/extra"
 CATALOGUE = ROOT / "tests/security/catalogue.py"
-NOTE = "<!-- Written by tools/docs.py. Change what it is made from, then run it again. -->\n\n"
-
-Pages = dict[str, str]
 
 
 # ── references ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -62,8 +58,8 @@ def reference_page(reference: Reference, group: str) -> str:
         rows.append(("`type` of the problem", f"`{DOCS}{reference.id}`"))
     extra = EXTRA / f"{reference.id}.md"
     return (
-        f"{NOTE}# {reference.id}\n\n**{reference.title}.** {_code(reference.cause)}\n\n{table(('', ''), rows)}\n"
-        f"## What to do\n\n{_code(reference.remedy)}\n"
+        f"{NOTE}# {reference.id}\n\n**{reference.title}.** {code(reference.cause)}\n\n{table(('', ''), rows)}\n"
+        f"## What to do\n\n{code(reference.remedy)}\n"
         + (f"\n{extra.read_text(encoding='utf-8').strip()}\n" if extra.exists() else "")
         + "\n[All references](README.md)\n"
     )
@@ -88,199 +84,11 @@ def reference_index() -> str:
     parts = [f'{NOTE}# References\n\nEvery "no" has a reference: a stable name, with its page here.\n']
     for group, says, members in GROUPS:
         if members is CALL_REFERENCES:
-            rows = [(f"[{r.id}]({r.id}.md)", str(r.status), _code(r.cause)) for r in members]
+            rows = [(f"[{r.id}]({r.id}.md)", str(r.status), code(r.cause)) for r in members]
             parts.append(f"## {group}\n\n{says}\n\n{table(('Reference', 'Status', 'Cause'), rows)}")
         else:
-            parts.append(f"## {group}\n\n{says}\n\n{table(('Reference', 'Cause'), [(f'[{r.id}]({r.id}.md)', _code(r.cause)) for r in members])}")
+            parts.append(f"## {group}\n\n{says}\n\n{table(('Reference', 'Cause'), [(f'[{r.id}]({r.id}.md)', code(r.cause)) for r in members])}")
     return "\n".join(parts)
-
-
-# ── the policy ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-SECTIONS: tuple[tuple[str, str, str], ...] = (
-    ("PolicyDocument", "The file", ""),
-    ("IssuerEntry", "An issuer", "issuers.NAME"),
-    ("PersonEntry", "What proves a person", "issuers.NAME.person"),
-    ("TrustsEntry", "Trust", "trust"),
-    ("TrustEntry", "A lifetime", "trust.internal, trust.external"),
-    ("DefaultsEntry", "Defaults", "defaults"),
-    ("SendsEntry", "Headers for upstreams", "defaults.sends"),
-    ("ScopeEntry", "A scope", "scopes.NAME"),
-    ("ClientEntry", "A client", "clients.NAME"),
-    ("ApiEntry", "An API", "apis.NAME"),
-    ("UpstreamEntry", "An upstream", "apis.NAME.upstream"),
-    ("RuleEntry", "A rule", "apis.NAME.rules.OPERATION"),
-)
-"""Each mapping of the policy: the model's name, what it is called here, and where it stands in the file."""
-
-RULES_OF_FORM = """\
-A policy is one YAML file. Unknown keys, keys given twice, anchors, aliases and tags are errors. A value without quotes is text, also `ON` and `012345`.
-Names are letters, digits, `.`, `_` and `-`. Durations are a whole number with a unit: `30s`, `15m`, `12h`, `1d`.
-"""
-
-WORDS_OF_PATTERNS: Mapping[str, str] = {
-    r"^[0-9]{1,7}(s|m|h|d)$": "duration",
-    r"^[0-9]{1,7}(ms|s|m|h|d)$": "duration",
-    "^https?://[^/?#@]+(/[^?#]*)?$": "URL",
-    "^https?://[^/?#@]+/?$": "URL without a path",
-    "^/([^/]+(/[^/]+)*)?$": "path",
-}
-
-
-def policy_reference() -> Pages:
-    """Every field of the policy, from the models that read it."""
-    schema = policy_schema.json_schema()
-    every_field = (EXAMPLES / "every-field.yaml").read_text(encoding="utf-8")
-    parts = [
-        f"{NOTE}# Policy reference\n",
-        RULES_OF_FORM,
-        "`scopeward check` says what is wrong and where; `scopeward schema` prints the [JSON schema](schema/policy.json) for editors.\n",
-        f"A policy that uses every key ([file](examples/every-field.yaml)):\n\n```yaml\n{every_field}```\n",
-    ]
-    for name, title, place in SECTIONS:
-        parts.append(_section(schema, name, title, place))
-    return {"docs/policy-reference.md": "\n".join(parts) + "\n" + MEANING}
-
-
-def definition(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The schema of a mapping by its model's name."""
-    found: Mapping[str, Any] = schema if name == "PolicyDocument" else schema["$defs"][name]
-    return found
-
-
-def _section(schema: Mapping[str, Any], name: str, title: str, place: str) -> str:
-    entry = definition(schema, name)
-    required = set(entry.get("required", ()))
-    rows = [
-        (
-            f"`{field}`",
-            type_in_words(about),
-            "needed" if field in required else default_in_words(about),
-            _code(description_of(about, schema)),
-            f"`{example_of(name, field)}`",
-        )
-        for field, about in entry["properties"].items()
-    ]
-    where = f"`{place}`. " if place else ""
-    return f"## {title}\n\n{where}{_code(entry['description'])}\n\n{table(('Key', 'Type', 'Default', 'What it says', 'Example'), rows)}"
-
-
-def description_of(about: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """A field's own words; pydantic leaves them out where they are those of the mapping that it refers to."""
-    own: str | None = about.get("description")
-    return own or str(definition(schema, about["$ref"].rpartition("/")[2])["description"])
-
-
-def type_in_words(about: Mapping[str, Any]) -> str:
-    """A field's JSON schema in a few words."""
-    words = _type(about)
-    if words is None:
-        raise ValueError(f"no words for {dict(about)!r}")
-    return words
-
-
-def _type(about: Mapping[str, Any]) -> str | None:
-    if "$ref" in about:
-        name = about["$ref"].rpartition("/")[2]
-        return f"[mapping](#{anchor(next(title for model, title, _ in SECTIONS if model == name))})"
-    if "const" in about:
-        return f"`{about['const']}`"
-    if "enum" in about:
-        return " or ".join(f"`{choice}`" for choice in about["enum"])
-    if "anyOf" in about:
-        return _one_or_many(about["anyOf"])
-    if about.get("pattern") in WORDS_OF_PATTERNS:
-        return WORDS_OF_PATTERNS[about["pattern"]]
-    inner = next(iter(about.get("patternProperties", {}).values()), None) or about.get("additionalProperties")
-    if about.get("type") == "object" and isinstance(inner, dict):
-        return f"name → {_type(inner)}"
-    return {"boolean": "`true` or `false`", "string": "text", "array": "list"}.get(about["type"]) if isinstance(about.get("type"), str) else "text"
-
-
-def _one_or_many(forms: Iterable[Mapping[str, Any]]) -> str:
-    given = list(forms)
-    if any(form.get("type") == "array" for form in given):
-        return "name or list of names"
-    return " or ".join("`null`" if form.get("type") == "null" else str(_type(form)) for form in given)
-
-
-def default_in_words(about: Mapping[str, Any]) -> str:
-    """``-`` where a field that is left out means nothing by itself."""
-    default = about.get("default")
-    if default is None or isinstance(default, dict):
-        return "-"
-    return f"`{_flow(default)}`"
-
-
-def example_of(model: str, field: str) -> str:
-    """``key: value`` from the first example file that uses the field. Errors: ``LookupError`` where none does."""
-    for path in sorted(EXAMPLES.glob("*.yaml"), key=lambda p: (p.name != "every-field.yaml", p.name)):
-        for found_model, entry in entries_of(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)):  # noqa: S506  # BaseLoader makes text only
-            if found_model == model and field in entry:
-                return _shown(field, entry[field])
-    raise LookupError(f"no example in {EXAMPLES} uses {model}.{field}")
-
-
-def _shown(field: str, value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{field}: {{…}}"
-    return f"{field}: {_flow(value)}"
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = str(value)
-    return json.dumps(text) if re.search(r"[:#{}\[\],&*!|>'\"%@` ]", text) and not text.startswith("http") else text
-
-
-def entries_of(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every mapping of an example, with the name of its model."""
-    yield "PolicyDocument", document
-    for issuer in document.get("issuers", {}).values():
-        yield "IssuerEntry", issuer
-        if "person" in issuer:
-            yield "PersonEntry", issuer["person"]
-    if "trust" in document:
-        yield "TrustsEntry", document["trust"]
-        yield from (("TrustEntry", trust) for trust in document["trust"].values())
-    if "defaults" in document:
-        yield "DefaultsEntry", document["defaults"]
-        if "sends" in document["defaults"]:
-            yield "SendsEntry", document["defaults"]["sends"]
-    yield from (("ScopeEntry", scope) for scope in document.get("scopes", {}).values())
-    yield from (("ClientEntry", client) for client in document.get("clients", {}).values())
-    for api in document["apis"].values():
-        yield "ApiEntry", api
-        if isinstance(api["upstream"], dict):
-            yield "UpstreamEntry", api["upstream"]
-        yield from (("RuleEntry", rule) for rule in api["rules"].values())
-
-
-MEANING = """
-## What it means
-
-- **Operations.** A rule's key is a method, a space and a path below the API's `at`: `GET /{id}`. `/` is `at` itself, `{name}` is one segment that
-  is not empty, `**` at the end is any number of segments, none included. Methods are GET, HEAD, POST, PUT, PATCH and DELETE. HEAD follows GET where
-  it has no rule of its own. A trailing slash makes another path.
-- **Which rule.** The path picks the most specific template over all methods, segment by segment from the left: a literal before `{name}` before
-  `**`. Another method on that template is refused unless it has a rule there.
-- **Which API.** The longest `at` that the path begins with, segment by segment.
-- **Who calls.** By an `app`: the person whom the token speaks for. By a `service` or an `agent`: that client, for the person if the token speaks
-  for one. A client that is not listed is refused; with `unlisted_clients: as_person` a person's token by it is the person's.
-- **Person.** A token speaks for a person only where the issuer's `person` proves it. Everything else speaks for its client.
-- **Scopes.** A rule needs all of `needs`: each must be in the token (`scope` or `scp`, as words of a text or as an array) and, where the client has
-  `may`, in `may`.
-- **Audience.** Compared as Envoy does: without `http://` or `https://` in front and without one slash at the end.
-- **Public.** A public rule asks for no token, and its upstream gets no identity headers.
-- **Lifetime.** `over: refuse` refuses a token whose `exp` minus `iat` is more than `lifetime`; `over: report` changes nothing for the call: the audit
-  line holds `iat` and `exp`.
-
-Not part of the language yet: several issuers, environments, includes and teams, roles, conditions, dates, limits, guardrails, tests, upstream
-credentials. An unknown key is an error, so a policy never says more than the gateway does.
-"""
 
 
 # ── the audit line ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -308,7 +116,7 @@ def audit_page() -> Pages:
             "Envoy, so they can neither end a line nor pose as a field. No token is in it.\n\n"
             "The line is [compact and raw](adr/0006-reference-header-and-audit-line.md): `scopeward.audit_line.parse` reads it as it is meant. "
             "[JSON schema](schema/audit-line-v1.json). [Recipes with jq](how-to/debug-a-denial.md#recipes).\n\n"
-            f"{table(('Field', 'What it holds', 'In the example'), [(f'`{f}`', _code(says), _value(raw[f])) for f, says in audit_line.FIELDS.items()])}\n"
+            f"{table(('Field', 'What it holds', 'In the example'), [(f'`{f}`', code(says), _value(raw[f])) for f, says in audit_line.FIELDS.items()])}\n"
             f"The example ([file](examples/audit-line.json)), one line in the log:\n\n```json\n{text}\n```\n\n## What it means\n\n"
             f"What `parse` reads out of it, beside the fields as they are:\n\n{table(('', 'In the example', ''), [(f'`{n}`', _value(v), s) for n, v, s in meant])}\n"
             "The gateway's own start calls `/.well-known/scopeward-probe` once; that call has a line too.\n\n"
@@ -362,7 +170,7 @@ def catalogue_page() -> Pages:
     return {
         "docs/security-catalogue.md": (
             f"{head}{tested} of {len(rows)} rows are tested, against the real Envoy; a row that is not names the part with which it comes.\n\n"
-            + table(("", "Attack", "Tested in"), [(f"T{number:02}", _code(row.title), _tested_in(row, tests.get(number, []))) for number, row in rows.items()])
+            + table(("", "Attack", "Tested in"), [(f"T{number:02}", code(row.title), _tested_in(row, tests.get(number, []))) for number, row in rows.items()])
         )
     }
 
@@ -485,29 +293,9 @@ def run_demo() -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
-# ── markdown ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table. Bars inside cells must be escaped already where they stand in code."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(cells) + " |" for cells in rows]
-    return "\n".join(lines) + "\n"
-
-
-def anchor(heading: str) -> str:
-    """The anchor that renderers give a heading."""
-    return re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-")
-
-
-def _code(text: str) -> str:
-    """The registry's quotes as code: 'scopeward init' → `scopeward init`."""
-    return re.sub(r"(?<![\w])'([^'\n]+)'(?!\w)", lambda found: f"`{found[1]}`", text).replace("|", "\\|")
-
-
 def main() -> int:
     """Run as a program."""
-    parser = argparse.ArgumentParser(prog="python tools/docs.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m tools.docs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="write nothing; exit 1 if anything differs")
     what.add_argument("--demo", action="store_true", help="run the demo and put its output into README.md")

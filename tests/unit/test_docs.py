@@ -21,7 +21,8 @@ from scopeward.compile.envoy.filters import HTTP_FILTERS
 from scopeward.demo.story import STORY
 from scopeward.errors import CALL_REFERENCES, REFERENCES
 from scopeward.policy.source import Loaded, load
-from tools import docs
+from tools import docs, policy_page
+from tools.markdown import anchor
 
 ROOT = docs.ROOT
 GENERATED = docs.pages()
@@ -86,13 +87,13 @@ def test_what_was_written_by_hand_belongs_to_a_reference() -> None:
 
 def test_every_field_of_the_policy_is_described_with_an_example() -> None:
     schema = docs.policy_schema.json_schema()
-    assert {name for name, _, _ in docs.SECTIONS} == {"PolicyDocument", *schema["$defs"]}
+    assert {name for name, _, _ in policy_page.SECTIONS} == {"PolicyDocument", *schema["$defs"]}
     text = GENERATED["docs/policy-reference.md"]
-    for name, title, _ in docs.SECTIONS:
+    for name, title, _ in policy_page.SECTIONS:
         section = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-        for field in docs.definition(schema, name)["properties"]:
+        for field in policy_page.definition(schema, name)["properties"]:
             assert f"| `{field}` |" in section, f"{name}.{field}"
-            assert docs.example_of(name, field).startswith(f"{field}: ")
+            assert policy_page.example_of(name, field).startswith(f"{field}: ")
 
 
 def test_every_field_of_the_audit_line_is_described() -> None:
@@ -275,7 +276,7 @@ def test_the_policy_of_the_how_to_is_what_init_writes() -> None:
 
 def anchors(path: Path) -> set[str]:
     text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    return {docs.anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    return {anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)

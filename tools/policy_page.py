@@ -1,0 +1,198 @@
+"""The policy reference, made from the schema that checks policies and from the examples that pass it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from scopeward.policy import schema as policy_schema
+from tools.markdown import EXAMPLES, NOTE, Pages, anchor, code, table
+
+SECTIONS: tuple[tuple[str, str, str], ...] = (
+    ("PolicyDocument", "The file", ""),
+    ("IssuerEntry", "An issuer", "issuers.NAME"),
+    ("PersonEntry", "What proves a person", "issuers.NAME.person"),
+    ("TrustsEntry", "Trust", "trust"),
+    ("TrustEntry", "A lifetime", "trust.internal, trust.external"),
+    ("DefaultsEntry", "Defaults", "defaults"),
+    ("SendsEntry", "Headers for upstreams", "defaults.sends"),
+    ("ScopeEntry", "A scope", "scopes.NAME"),
+    ("ClientEntry", "A client", "clients.NAME"),
+    ("ApiEntry", "An API", "apis.NAME"),
+    ("UpstreamEntry", "An upstream", "apis.NAME.upstream"),
+    ("RuleEntry", "A rule", "apis.NAME.rules.OPERATION"),
+)
+"""Each mapping of the policy: the model's name, what it is called here, and where it stands in the file."""
+
+RULES_OF_FORM = """\
+A policy is one YAML file. Unknown keys, keys given twice, anchors, aliases and tags are errors. A value without quotes is text, also `ON` and `012345`.
+Names are letters, digits, `.`, `_` and `-`. Durations are a whole number with a unit: `30s`, `15m`, `12h`, `1d`.
+"""
+
+WORDS_OF_PATTERNS: Mapping[str, str] = {
+    r"^[0-9]{1,7}(s|m|h|d)$": "duration",
+    r"^[0-9]{1,7}(ms|s|m|h|d)$": "duration",
+    "^https?://[^/?#@]+(/[^?#]*)?$": "URL",
+    "^https?://[^/?#@]+/?$": "URL without a path",
+    "^/([^/]+(/[^/]+)*)?$": "path",
+}
+
+
+def policy_reference() -> Pages:
+    """Every field of the policy, from the models that read it."""
+    schema = policy_schema.json_schema()
+    every_field = (EXAMPLES / "every-field.yaml").read_text(encoding="utf-8")
+    parts = [
+        f"{NOTE}# Policy reference\n",
+        RULES_OF_FORM,
+        "`scopeward check` says what is wrong and where; `scopeward schema` prints the [JSON schema](schema/policy.json) for editors.\n",
+        f"A policy that uses every key ([file](examples/every-field.yaml)):\n\n```yaml\n{every_field}```\n",
+    ]
+    for name, title, place in SECTIONS:
+        parts.append(_section(schema, name, title, place))
+    return {"docs/policy-reference.md": "\n".join(parts) + "\n" + MEANING}
+
+
+def definition(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The schema of a mapping by its model's name."""
+    found: Mapping[str, Any] = schema if name == "PolicyDocument" else schema["$defs"][name]
+    return found
+
+
+def _section(schema: Mapping[str, Any], name: str, title: str, place: str) -> str:
+    entry = definition(schema, name)
+    required = set(entry.get("required", ()))
+    rows = [
+        (
+            f"`{field}`",
+            type_in_words(about),
+            "needed" if field in required else default_in_words(about),
+            code(description_of(about, schema)),
+            f"`{example_of(name, field)}`",
+        )
+        for field, about in entry["properties"].items()
+    ]
+    where = f"`{place}`. " if place else ""
+    return f"## {title}\n\n{where}{code(entry['description'])}\n\n{table(('Key', 'Type', 'Default', 'What it says', 'Example'), rows)}"
+
+
+def description_of(about: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """A field's own words; pydantic leaves them out where they are those of the mapping that it refers to."""
+    own: str | None = about.get("description")
+    return own or str(definition(schema, about["$ref"].rpartition("/")[2])["description"])
+
+
+def type_in_words(about: Mapping[str, Any]) -> str:
+    """A field's JSON schema in a few words."""
+    words = _type(about)
+    if words is None:
+        raise ValueError(f"no words for {dict(about)!r}")
+    return words
+
+
+def _type(about: Mapping[str, Any]) -> str | None:
+    if "$ref" in about:
+        name = about["$ref"].rpartition("/")[2]
+        return f"[mapping](#{anchor(next(title for model, title, _ in SECTIONS if model == name))})"
+    if "const" in about:
+        return f"`{about['const']}`"
+    if "enum" in about:
+        return " or ".join(f"`{choice}`" for choice in about["enum"])
+    if "anyOf" in about:
+        return _one_or_many(about["anyOf"])
+    if about.get("pattern") in WORDS_OF_PATTERNS:
+        return WORDS_OF_PATTERNS[about["pattern"]]
+    inner = next(iter(about.get("patternProperties", {}).values()), None) or about.get("additionalProperties")
+    if about.get("type") == "object" and isinstance(inner, dict):
+        return f"name → {_type(inner)}"
+    return {"boolean": "`true` or `false`", "string": "text", "array": "list"}.get(about["type"]) if isinstance(about.get("type"), str) else "text"
+
+
+def _one_or_many(forms: Iterable[Mapping[str, Any]]) -> str:
+    given = list(forms)
+    if any(form.get("type") == "array" for form in given):
+        return "name or list of names"
+    return " or ".join("`null`" if form.get("type") == "null" else str(_type(form)) for form in given)
+
+
+def default_in_words(about: Mapping[str, Any]) -> str:
+    """``-`` where a field that is left out means nothing by itself."""
+    default = about.get("default")
+    if default is None or isinstance(default, dict):
+        return "-"
+    return f"`{_flow(default)}`"
+
+
+def example_of(model: str, field: str) -> str:
+    """``key: value`` from the first example file that uses the field. Errors: ``LookupError`` where none does."""
+    for path in sorted(EXAMPLES.glob("*.yaml"), key=lambda p: (p.name != "every-field.yaml", p.name)):
+        for found_model, entry in entries_of(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)):  # noqa: S506  # BaseLoader makes text only
+            if found_model == model and field in entry:
+                return _shown(field, entry[field])
+    raise LookupError(f"no example in {EXAMPLES} uses {model}.{field}")
+
+
+def _shown(field: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{field}: {{…}}"
+    return f"{field}: {_flow(value)}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    return json.dumps(text) if re.search(r"[:#{}\[\],&*!|>'\"%@` ]", text) and not text.startswith("http") else text
+
+
+def entries_of(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every mapping of an example, with the name of its model."""
+    yield "PolicyDocument", document
+    for issuer in document.get("issuers", {}).values():
+        yield "IssuerEntry", issuer
+        if "person" in issuer:
+            yield "PersonEntry", issuer["person"]
+    if "trust" in document:
+        yield "TrustsEntry", document["trust"]
+        yield from (("TrustEntry", trust) for trust in document["trust"].values())
+    if "defaults" in document:
+        yield "DefaultsEntry", document["defaults"]
+        if "sends" in document["defaults"]:
+            yield "SendsEntry", document["defaults"]["sends"]
+    yield from (("ScopeEntry", scope) for scope in document.get("scopes", {}).values())
+    yield from (("ClientEntry", client) for client in document.get("clients", {}).values())
+    for api in document["apis"].values():
+        yield "ApiEntry", api
+        if isinstance(api["upstream"], dict):
+            yield "UpstreamEntry", api["upstream"]
+        yield from (("RuleEntry", rule) for rule in api["rules"].values())
+
+
+MEANING = """
+## What it means
+
+- **Operations.** A rule's key is a method, a space and a path below the API's `at`: `GET /{id}`. `/` is `at` itself, `{name}` is one segment that
+  is not empty, `**` at the end is any number of segments, none included. Methods are GET, HEAD, POST, PUT, PATCH and DELETE. HEAD follows GET where
+  it has no rule of its own. A trailing slash makes another path.
+- **Which rule.** The path picks the most specific template over all methods, segment by segment from the left: a literal before `{name}` before
+  `**`. Another method on that template is refused unless it has a rule there.
+- **Which API.** The longest `at` that the path begins with, segment by segment.
+- **Who calls.** By an `app`: the person whom the token speaks for. By a `service` or an `agent`: that client, for the person if the token speaks
+  for one. A client that is not listed is refused; with `unlisted_clients: as_person` a person's token by it is the person's.
+- **Person.** A token speaks for a person only where the issuer's `person` proves it. Everything else speaks for its client.
+- **Scopes.** A rule needs all of `needs`: each must be in the token (`scope` or `scp`, as words of a text or as an array) and, where the client has
+  `may`, in `may`.
+- **Audience.** Compared as Envoy does: without `http://` or `https://` in front and without one slash at the end.
+- **Public.** A public rule asks for no token, and its upstream gets no identity headers.
+- **Lifetime.** `over: refuse` refuses a token whose `exp` minus `iat` is more than `lifetime`; `over: report` changes nothing for the call: the audit
+  line holds `iat` and `exp`.
+
+Not part of the language yet: several issuers, environments, includes and teams, roles, conditions, dates, limits, guardrails, tests, upstream
+credentials. An unknown key is an error, so a policy never says more than the gateway does.
+"""
