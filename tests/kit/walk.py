@@ -9,16 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scopeward.compile.snapshot import Snapshot
 from scopeward.identity import PresentedToken
-
-JWT = "envoy.filters.http.jwt_authn"
-RBAC = "envoy.filters.http.rbac"
-Fields = list[tuple[str, str]]
+from tests.kit.walk_stream import JWT, RBAC, Answered, Stream, text_matches, value_at
+from tests.kit.walk_tables import decide_by_table
 
 
 @dataclass(frozen=True)
@@ -29,35 +27,6 @@ class Walked:
     route: str | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     sent: Mapping[str, str] = field(default_factory=dict)
-
-
-class _Answered(Exception):  # noqa: N818  # Envoy's own word for it is a local reply
-    def __init__(self, status: int, details: str) -> None:
-        super().__init__(details)
-        self.status = status
-        self.details = details
-
-
-@dataclass
-class _Stream:
-    """One request on its way."""
-
-    snapshot: Snapshot
-    headers: Fields
-    token: PresentedToken | Literal["none", "malformed"]
-    now: float
-    route: Any = None
-    host: Any = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    state: dict[str, str] = field(default_factory=dict)
-
-    def header(self, name: str) -> str | None:
-        """All values of a header, joined as Envoy joins them."""
-        values = [v for k, v in self.headers if k == name.lower()]
-        return ",".join(values) if values else None
-
-    def remove(self, fits: Callable[[str], bool]) -> None:
-        self.headers = [(k, v) for k, v in self.headers if k.startswith(":") or not fits(k)]
 
 
 def walk(
@@ -72,7 +41,7 @@ def walk(
     """Walk one call. ``now`` is in seconds since 1970."""
     fields = [(":method", method), (":path", path), *((k.lower(), v) for k, v in headers)]
     said = [value for value in authorization if value] or list(authorization[:1])
-    stream = _Stream(snapshot, [*fields, *([("authorization", ",".join(said))] if said else [])], token, now)
+    stream = Stream(snapshot, [*fields, *([("authorization", ",".join(said))] if said else [])], token, now)
     manager = snapshot.listeners[0]["filter_chains"][0]["filters"][0]["typed_config"]
     try:
         for extension in manager.get("early_header_mutation_extensions", []):
@@ -81,23 +50,23 @@ def walk(
         for place in manager["http_filters"]:
             if not place.get("disabled"):
                 _filter(stream, place["name"], place.get("typed_config") or snapshot.extensions[place["name"]])
-    except _Answered as answer:
+    except Answered as answer:
         return Walked(_reference(manager["local_reply_config"], answer), _name(stream), _values(stream))
     return Walked(None, _name(stream), _values(stream), dict(stream.headers))
 
 
-def _name(stream: _Stream) -> str | None:
+def _name(stream: Stream) -> str | None:
     return stream.route["name"] if stream.route else None
 
 
-def _values(stream: _Stream) -> dict[str, str]:
+def _values(stream: Stream) -> dict[str, str]:
     return {k.removesuffix("_enforced_effective_policy_id"): v for k, v in stream.metadata.get(RBAC, {}).items()}
 
 
 # ── routes ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _route(snapshot: Snapshot, stream: _Stream) -> tuple[Any, Any]:
+def _route(snapshot: Snapshot, stream: Stream) -> tuple[Any, Any]:
     for config in snapshot.routes:
         for host in config["virtual_hosts"]:
             if host["domains"] != ["*"]:
@@ -105,10 +74,10 @@ def _route(snapshot: Snapshot, stream: _Stream) -> tuple[Any, Any]:
             for route in host["routes"]:
                 if _route_matches(route["match"], stream):
                     return host, route
-    raise _Answered(404, "route_not_found")
+    raise Answered(404, "route_not_found")
 
 
-def _route_matches(match: Any, stream: _Stream) -> bool:
+def _route_matches(match: Any, stream: Stream) -> bool:
     path = (stream.header(":path") or "").partition("?")[0]
     rest = dict(match)
     headers = rest.pop("headers", [])
@@ -127,41 +96,21 @@ def _route_matches(match: Any, stream: _Stream) -> bool:
     return fits and all(_header_matches(h, stream) for h in headers)
 
 
-def _header_matches(wanted: Any, stream: _Stream) -> bool:
+def _header_matches(wanted: Any, stream: Stream) -> bool:
     value = stream.header(wanted["name"])
     match wanted:
         case {"present_match": True, **rest} if set(rest) == {"name"}:
             return value is not None
         case {"string_match": test, **rest} if set(rest) == {"name"}:
-            return value is not None and _text_matches(test, value)
+            return value is not None and text_matches(test, value)
         case _:
             raise NotImplementedError(str(wanted))
-
-
-def _text_matches(test: Any, value: str) -> bool:
-    test = dict(test)
-    if test.pop("ignore_case", False):
-        value, test = value.lower(), {k: v.lower() for k, v in test.items()}
-    ((kind, wanted),) = test.items()
-    match kind:
-        case "exact":
-            return value == wanted
-        case "prefix":
-            return value.startswith(wanted)
-        case "suffix":
-            return value.endswith(wanted)
-        case "contains":
-            return wanted in value
-        case "safe_regex":
-            return re.fullmatch(wanted["regex"], value) is not None
-        case _:
-            raise NotImplementedError(kind)
 
 
 # ── filters ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _filter(stream: _Stream, name: str, config: Any) -> None:
+def _filter(stream: Stream, name: str, config: Any) -> None:
     kind = config["@type"].rsplit(".", 1)[-1] if "header_mutation" not in config["@type"] else "HeaderMutation"
     parts = [holder.get("typed_per_filter_config", {}).get(name) for holder in (stream.host, stream.route)]
     own = [part for part in parts if part is not None]
@@ -176,25 +125,25 @@ def _filter(stream: _Stream, name: str, config: Any) -> None:
         case "RBAC":
             if own:
                 config = own[-1]["rbac"]
-            _decide(stream, config)
+            decide_by_table(stream, config)
         case "Config" if "set_filter_state" in config["@type"]:
             _note(stream, config)
         case "Router":
             if "direct_response" in stream.route:
                 status = stream.route["direct_response"]["status"]
                 if status != 200:
-                    raise _Answered(status, "direct_response")
+                    raise Answered(status, "direct_response")
         case _:
             raise NotImplementedError(config["@type"])
 
 
-def _mutate(stream: _Stream, mutations: Any) -> None:
+def _mutate(stream: Stream, mutations: Any) -> None:
     for mutation in mutations:
         match mutation:
             case {"remove": name}:
                 stream.remove(lambda header, name=name: header == name.lower())
             case {"remove_on_match": {"key_matcher": test}}:
-                stream.remove(lambda header, test=test: _text_matches(test, header))
+                stream.remove(lambda header, test=test: text_matches(test, header))
             case {"append": {"header": {"key": name, "value": text}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}:
                 value = _formatted(stream, text)
                 if value:
@@ -204,7 +153,7 @@ def _mutate(stream: _Stream, mutations: Any) -> None:
                 raise NotImplementedError(str(mutation))
 
 
-def _formatted(stream: _Stream, text: str) -> str:
+def _formatted(stream: Stream, text: str) -> str:
     def command(found: re.Match[str]) -> str:
         match found.group(1), found.group(2):
             case "REQ", names:
@@ -215,7 +164,7 @@ def _formatted(stream: _Stream, text: str) -> str:
                 return (stream.header(":path") or "").partition("?")[0]
             case "DYNAMIC_METADATA", keys:
                 namespace, *path = keys.split(":")
-                value = _at(stream.metadata.get(namespace, {}), path)
+                value = value_at(stream.metadata.get(namespace, {}), path)
                 return value if isinstance(value, str) else ""
             case _:
                 raise NotImplementedError(found.group())
@@ -223,7 +172,7 @@ def _formatted(stream: _Stream, text: str) -> str:
     return re.sub(r"%([A-Z_]+)\(([^)]*)\)%", command, text)
 
 
-def _note(stream: _Stream, config: Any) -> None:
+def _note(stream: Stream, config: Any) -> None:
     for note in config["on_request_headers"]:
         value = _formatted(stream, note["format_string"]["text_format_source"]["inline_string"])
         if value or not note.get("skip_if_empty"):
@@ -233,7 +182,7 @@ def _note(stream: _Stream, config: Any) -> None:
 # ── the token ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _authenticate(stream: _Stream, config: Any, part: Any) -> None:
+def _authenticate(stream: Stream, config: Any, part: Any) -> None:
     for provider in config["providers"].values():
         for pair in provider.get("claim_to_headers", []):
             stream.remove(lambda header, name=pair["header_name"]: header == name)
@@ -241,13 +190,13 @@ def _authenticate(stream: _Stream, config: Any, part: Any) -> None:
         raise NotImplementedError("jwt_authn rules by path")
     requirement = config["requirement_map"].get(part["requirement_name"])
     if requirement is None:
-        raise _Answered(403, "jwt_authn_access_denied{Wrong_requirement_name}")
+        raise Answered(403, "jwt_authn_access_denied{Wrong_requirement_name}")
     failure = _verify(stream, config, requirement)
     if failure:
-        raise _Answered(401, "jwt_authn_access_denied{" + failure.replace(" ", "_") + "}")
+        raise Answered(401, "jwt_authn_access_denied{" + failure.replace(" ", "_") + "}")
 
 
-def _verify(stream: _Stream, config: Any, requirement: Any) -> str | None:
+def _verify(stream: Stream, config: Any, requirement: Any) -> str | None:
     """Why the requirement is not met, in Envoy's words; ``None`` where it is."""
     match requirement:
         case {"provider_and_audiences": {"provider_name": name, "audiences": audiences}}:
@@ -267,7 +216,7 @@ def _verify(stream: _Stream, config: Any, requirement: Any) -> str | None:
             raise NotImplementedError(str(requirement))
 
 
-def _verify_by(stream: _Stream, provider: Any, audiences: list[str]) -> str | None:
+def _verify_by(stream: Stream, provider: Any, audiences: list[str]) -> str | None:
     token = stream.token
     if token == "none":
         return "Jwt is missing"
@@ -292,7 +241,7 @@ def _verify_by(stream: _Stream, provider: Any, audiences: list[str]) -> str | No
     if token.key != "good":
         return "Jwt verification fails"
     for pair in provider.get("claim_to_headers", []):
-        if (text := _as_header(_at(claims, pair["claim_name"].split(".")))) is not None:
+        if (text := _as_header(value_at(claims, pair["claim_name"].split(".")))) is not None:
             stream.headers.append((pair["header_name"], text))
     told = stream.metadata.setdefault(JWT, {})
     if "header_in_metadata" in provider:
@@ -340,149 +289,10 @@ def _as_header(value: object) -> str | None:
             return None
 
 
-_ABSENT = object()
-"""What is not there; a null that is there counts as present."""
-
-
-def _at(value: Any, path: Sequence[str]) -> Any:
-    for key in path:
-        if not isinstance(value, Mapping) or key not in value:
-            return _ABSENT
-        value = value[key]
-    return value
-
-
-# ── tables ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _decide(stream: _Stream, config: Any) -> None:
-    found = _match(stream, config["matcher"])
-    if found is None:
-        raise _Answered(403, "rbac_access_denied_matched_policy[none]")
-    stream.metadata.setdefault(RBAC, {})[f"{config.get('rules_stat_prefix', '')}enforced_effective_policy_id"] = found["name"]
-    if found["action"] != "ALLOW":
-        raise _Answered(403, f"rbac_access_denied_matched_policy[{found['name']}]")
-
-
-def _match(stream: _Stream, matcher: Any) -> Any:
-    """The action, or ``None`` where nothing matched: then what is around it goes on."""
-    for on_match in _candidates(stream, matcher):
-        if "action" in on_match:
-            return on_match["action"]["typed_config"]
-        if (found := _match(stream, on_match["matcher"])) is not None:
-            return found
-    return None
-
-
-def _candidates(stream: _Stream, matcher: Any) -> Iterator[Any]:
-    if "matcher_tree" in matcher:
-        tree = matcher["matcher_tree"]
-        value = _input(stream, tree["input"])
-        entries = tree["exact_match_map"]["map"]
-        if isinstance(value, str) and value in entries:
-            yield entries[value]
-    for case in matcher.get("matcher_list", {}).get("matchers", []):
-        if _holds(stream, case["predicate"]):
-            yield case["on_match"]
-    if "on_no_match" in matcher:
-        yield matcher["on_no_match"]
-
-
-def _input(stream: _Stream, given: Any) -> Any:
-    config = given["typed_config"]
-    match config["@type"].rsplit(".", 1)[-1]:
-        case "HttpRequestHeaderMatchInput":
-            return stream.header(config["header_name"])
-        case "DynamicMetadataInput":
-            return _at(stream.metadata.get(config["filter"], {}), [step["key"] for step in config["path"]])
-        case "HttpAttributesCelMatchInput":
-            return None
-        case _:
-            raise NotImplementedError(config["@type"])
-
-
-def _holds(stream: _Stream, predicate: Any) -> bool:
-    match predicate:
-        case {"and_matcher": {"predicate": several}}:
-            return all(_holds(stream, one) for one in several)
-        case {"or_matcher": {"predicate": several}}:
-            return any(_holds(stream, one) for one in several)
-        case {"not_matcher": one}:
-            return not _holds(stream, one)
-        case {"single_predicate": {"input": given, "value_match": test}}:
-            value = _input(stream, given)
-            return isinstance(value, str) and _text_matches(test, value)
-        case {"single_predicate": {"input": given, "custom_match": {"typed_config": config}}}:
-            if config["@type"].endswith(".Metadata"):
-                return _value_matches(config["value"], _input(stream, given))
-            if config["@type"].endswith(".CelMatcher"):
-                return _evaluates_true(stream, config["expr_match"]["cel_expr_parsed"]["expr"])
-            raise NotImplementedError(config["@type"])
-        case _:
-            raise NotImplementedError(str(predicate))
-
-
-def _value_matches(test: Any, value: Any) -> bool:
-    match test:
-        case {"string_match": wanted}:
-            return isinstance(value, str) and _text_matches(wanted, value)
-        case {"present_match": True}:
-            return value is not _ABSENT
-        case {"list_match": {"one_of": wanted}}:
-            return isinstance(value, (list, tuple)) and any(_value_matches(wanted, item) for item in value)
-        case _:
-            raise NotImplementedError(str(test))
-
-
-class _CelError(Exception):
-    """An evaluation error, which never matches."""
-
-
-def _evaluates_true(stream: _Stream, expr: Any) -> bool:
-    try:
-        return _evaluate(stream, expr) is True
-    except _CelError:
-        return False
-
-
-def _evaluate(stream: _Stream, expr: Any) -> Any:
-    match {k: v for k, v in expr.items() if k != "id"}:
-        case {"const_expr": {"int64_value": number}}:
-            return int(number)
-        case {"const_expr": {"string_value": text}}:
-            return text
-        case {"select_expr": {"operand": {"ident_expr": {"name": "request"}}, "field": "headers"}}:
-            return stream
-        case {"call_expr": {"function": function, "args": args}}:
-            return _apply(function, [_evaluate(stream, arg) for arg in args])
-        case _:
-            raise NotImplementedError(str(expr))
-
-
-def _apply(function: str, args: list[Any]) -> Any:
-    match function, args:
-        case "_[_]", [_Stream() as stream, str() as name]:
-            if (value := stream.header(name)) is None:
-                raise _CelError(name)
-            return value
-        case "int", [str() as text]:
-            if not re.fullmatch(r"-?[0-9]+", text):
-                raise _CelError(text)
-            return int(text)
-        case "_-_", [int() as one, int() as other]:
-            return one - other
-        case "_+_", [int() as one, int() as other]:
-            return one + other
-        case "_<=_", [int() as one, int() as other]:
-            return one <= other
-        case _:
-            raise NotImplementedError(f"{function}({args})")
-
-
 # ── the answer ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _reference(config: Any, answer: _Answered) -> str:
+def _reference(config: Any, answer: Answered) -> str:
     for mapper in config["mappers"]:
         if _mapper_matches(mapper["filter"], answer):
             (reference,) = (h["header"]["value"] for h in mapper["headers_to_add"] if h["header"]["key"] == "scopeward-reference")
@@ -490,7 +300,7 @@ def _reference(config: Any, answer: _Answered) -> str:
     raise AssertionError(f"no answer for {answer.details}")
 
 
-def _mapper_matches(wanted: Any, answer: _Answered) -> bool:
+def _mapper_matches(wanted: Any, answer: Answered) -> bool:
     match wanted:
         case {"and_filter": {"filters": several}}:
             return all(_mapper_matches(one, answer) for one in several)

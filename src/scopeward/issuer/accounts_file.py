@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from scopeward.errors import ScopewardError
 from scopeward.issuer.accounts import PERSON_SCOPES, WRITTEN_CLAIMS, Accounts, Client, GrantType, Person
@@ -150,8 +151,13 @@ def _places(error: ValidationError, tree: yaml.Node, name: str) -> list[str]:
     said = []
     for one in error.errors(include_input=False, include_url=False, include_context=False):
         field = ".".join(str(step) for step in one["loc"] if step != "[key]") or "the file"
-        said.append(f"{name}:{_line(tree, one['loc'])}: {field}: {one['msg'].removeprefix('Value error, ')}")
+        said.append(f"{name}:{_line(tree, one['loc'])}: {field}: {_in_words(one)}")
     return said
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """What is wrong, without the names of our own classes."""
+    return "must be a mapping" if error["type"] in {"model_type", "dict_type"} else error["msg"].removeprefix("Value error, ")
 
 
 def _line(node: yaml.Node, path: tuple[int | str, ...]) -> int:

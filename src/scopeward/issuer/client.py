@@ -15,6 +15,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from scopeward.errors import ScopewardError
+from scopeward.idp.documents import cause_of
 from scopeward.issuer.loopback import is_loopback
 from scopeward.secret import Secret
 
@@ -96,7 +97,7 @@ def obtain_token(
                 return _ask_token(http, metadata, asked, {"grant_type": "client_credentials", **asked.wishes()})
             return _sign_in(http, metadata, asked, person)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise ScopewardError("idp-unreachable", f"{issuer}: {type(error).__name__}") from None
+        raise ScopewardError("idp-unreachable", f"'{issuer}': {cause_of(error)}") from None
 
 
 def _check_secure(url: str) -> None:

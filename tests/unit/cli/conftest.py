@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from scopeward.cli import cli
 from scopeward.issuer import ProviderOptions, SigningKeys, default_accounts, development_provider, open_loopback_socket, provider_server
+from tests.kit.commands import Ran
 
 STARTER = """\
 version: 1
@@ -29,19 +27,6 @@ clients:
 apis:
   orders: {at: /orders, upstream: "http://127.0.0.1:7000", rules: {GET /**: {needs: read.orders}}}
 """
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command did."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Run = Callable[..., Ran]
