@@ -1,7 +1,9 @@
 # make demo    set up what is missing and run the story        (ONCE=1: end after it)
 # make test    set up what is missing and run the tests
 # make lint    format, lint, types, layers
-# make bench   measure what a checked call costs              (needs nginx and wrk)
+# make netns   test calls from private addresses, in a network namespace (root only)
+# make bench   measure calls, revocations, applies and memory  (needs nginx and wrk)
+# make storm   let parts fail under load, and judge each answer (fills a small disk only as root)
 # make docs    write the generated pages again
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ DEV_READY := .venv/.dev-ready
 ONCE ?=
 WORKERS ?= 2
 
-.PHONY: setup demo test lint bench docs lock clean
+.PHONY: setup demo test lint netns bench storm docs lock clean
 
 setup: $(RUN_READY)
 
@@ -42,8 +44,14 @@ lint: $(DEV_READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.docs --check
 
+netns: $(DEV_READY)
+	$(BIN)/python -m tests.security.private_addresses
+
 bench: $(DEV_READY)
 	$(BIN)/python -m bench
+
+storm: $(DEV_READY)
+	$(BIN)/python -m storm
 
 docs: $(DEV_READY)
 	$(BIN)/python -m tools.docs

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
 from scopeward.envoy.binary import packaged_path
+from scopeward.envoy.state_dir import IN_FORCE, RUN, StateDir
 from scopeward.issuer import SigningKeys
 
 HERE = Path(__file__).parent
@@ -28,6 +30,10 @@ http {{ access_log off; keepalive_requests 100000000; {paths}
 """
 
 
+FULL = "gateway, 100,000 revocations"
+APPLIED_TO = "gateway, policies applied"
+
+
 @dataclass(frozen=True)
 class Contestant:
     """Something that listens on ``port``; ``pids`` are all of its processes."""
@@ -36,14 +42,36 @@ class Contestant:
     port: int
     pids: tuple[int, ...]
 
-    def cpu_seconds(self) -> float:
-        """User and system time so far (proc(5), fields 14 and 15 of stat)."""
-        return sum(_ticks(pid) for pid in self.pids) / TICKS
+    def cpu_seconds(self) -> tuple[float, ...]:
+        """User and system time of each process so far (proc(5), fields 14 and 15 of stat)."""
+        return tuple(_ticks(pid) / TICKS for pid in self.pids)
+
+
+@dataclass(frozen=True)
+class Gateway(Contestant):
+    """A node; its processes are Python and Envoy, in this order. ``policy`` is the file that it follows."""
+
+    state: StateDir
+    policy: Path
+
+    def mebibytes(self) -> tuple[float, float]:
+        """Resident memory of both processes."""
+        python, envoy = (_resident(pid) for pid in self.pids)
+        return python, envoy
+
+    def in_force(self) -> dict[str, Any]:
+        """What it confirmed."""
+        return self.state.read_json(IN_FORCE) or {}
 
 
 def _ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return int(fields[11]) + int(fields[12])
+
+
+def _resident(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 @dataclass(frozen=True)
@@ -53,13 +81,20 @@ class Stage:
     contestants: tuple[Contestant, ...]
     keys: SigningKeys
     issuer: str
-    python_pid: int
     first_call_seconds: float
 
-    def python_mebibytes(self) -> float:
-        """Resident memory of the gateway's Python process."""
-        status = Path(f"/proc/{self.python_pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+    def named(self, name: str) -> Contestant:
+        return next(c for c in self.contestants if c.name == name)
+
+    def gateway(self, name: str = "gateway") -> Gateway:
+        found = self.named(name)
+        assert isinstance(found, Gateway)
+        return found
+
+    def token(self, token_id: str, **changes: object) -> str:
+        """A service's token with other claims; ``None`` leaves one out."""
+        given = {name: value for name, value in (claims(self.issuer, token_id) | changes).items() if value is not None}
+        return self.keys.sign(given, "at+jwt")
 
 
 @contextmanager
@@ -67,21 +102,24 @@ def stage(folder: Path) -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         upstream, idp = _free_port(), _free_port()
         issuer = f"http://127.0.0.1:{idp}"
-        stack.enter_context(_process(["taskset", "-c", "1", "nginx", "-c", str(_nginx(folder, upstream))]))
+        stack.enter_context(_process(["taskset", "-c", "1", "nginx", "-c", str(_nginx(folder, upstream))], folder / "nginx.out"))
         provider = ["taskset", "-c", "1", _scopeward(), "idp", "--listen", f"127.0.0.1:{idp}", "--audience", "api://orders", "--state-dir", str(folder / "idp")]
-        stack.enter_context(_process(provider))
-        _wait(f"{issuer}/jwks")
+        stack.enter_context(_process(provider, folder / "idp.out"))
+        _wait(f"{issuer}/jwks", said=folder / "idp.out")
         keys = SigningKeys.load(folder / "idp" / "idp")
         token = keys.sign(claims(issuer, "first"), "at+jwt")
+        ground = Ground(stack, folder, issuer, upstream, token)
         begun = time.monotonic()
-        gateway, pid = _gateway(stack, folder, "gateway", issuer, upstream, token, "string")
+        gateway = ground.gateway("gateway")
         first_call = time.monotonic() - begun
         others = [
-            _gateway(stack, folder, "gateway, any form", issuer, upstream, token, "any")[0],
-            _envoy(stack, folder, "hand-written", "hand_written.yaml", issuer, upstream, keys, token),
-            _envoy(stack, folder, "plain Envoy", "plain.yaml", issuer, upstream, keys, token),
+            ground.gateway(FULL),
+            ground.gateway(APPLIED_TO),
+            ground.gateway("gateway, any form", form="any"),
+            ground.envoy("hand-written", "hand_written.yaml", keys),
+            ground.envoy("plain Envoy", "plain.yaml", keys),
         ]
-        yield Stage((gateway, *others), keys, issuer, pid, first_call)
+        yield Stage((gateway, *others), keys, issuer, first_call)
 
 
 def claims(issuer: str, token_id: str) -> dict[str, object]:
@@ -100,28 +138,41 @@ def claims(issuer: str, token_id: str) -> dict[str, object]:
     }
 
 
-def _gateway(stack: contextlib.ExitStack, folder: Path, name: str, issuer: str, upstream: int, token: str, form: str) -> tuple[Contestant, int]:
-    port = _free_port()
-    home = folder / form
-    home.mkdir()
-    text = (HERE / "policy.yaml").read_text().format(port=port, issuer=issuer, upstream=upstream, scope_form=form)
-    (home / "scopeward.yaml").write_text(text)
-    command = ["taskset", "-c", "0", _scopeward(), "dev", str(home / "scopeward.yaml"), "--listen", f"127.0.0.1:{port}", "--state-dir", str(home)]
-    process = stack.enter_context(_process(command))
-    _wait(f"http://127.0.0.1:{port}/orders/v1/42", token)
-    envoy = json.loads((home / "dev" / "envoy" / "run.json").read_text())["pid"]
-    return Contestant(name, port, (process.pid, envoy)), process.pid
+@dataclass(frozen=True)
+class Ground:
+    """What contestants stand on; ``stack`` ends them."""
 
+    stack: contextlib.ExitStack
+    folder: Path
+    issuer: str
+    upstream: int
+    token: str
 
-def _envoy(stack: contextlib.ExitStack, folder: Path, name: str, file: str, issuer: str, upstream: int, keys: SigningKeys, token: str) -> Contestant:
-    port = _free_port()
-    config = folder / file
-    jwks = json.dumps(keys.public_jwks())
-    config.write_text((HERE / file).read_text().format(port=port, admin=_free_port(), log=folder / f"{file}.log", issuer=issuer, upstream=upstream, jwks=jwks))
-    options = ["--concurrency", "1", "-l", "error", "--use-dynamic-base-id", "--file-flush-interval-msec", "200"]
-    process = stack.enter_context(_process(["taskset", "-c", "0", str(packaged_path()), "-c", str(config), *options]))
-    _wait(f"http://127.0.0.1:{port}/orders/v1/42", token)
-    return Contestant(name, port, (process.pid,))
+    def gateway(self, name: str, form: str = "string") -> Gateway:
+        """A node that runs and answers."""
+        port = _free_port()
+        home = self.folder / name.replace(" ", "-").replace(",", "")
+        home.mkdir()
+        policy = home / "scopeward.yaml"
+        policy.write_text((HERE / "policy.yaml").read_text().format(port=port, issuer=self.issuer, upstream=self.upstream, scope_form=form))
+        command = ["taskset", "-c", "0", _scopeward(), "dev", str(policy), "--listen", f"127.0.0.1:{port}", "--state-dir", str(home)]
+        process = self.stack.enter_context(_process(command, home / "out"))
+        _wait(f"http://127.0.0.1:{port}/orders/v1/42", self.token, said=home / "out")
+        state = StateDir(home / "dev")
+        envoy = json.loads((state.root / RUN).read_text())["pid"]
+        return Gateway(name, port, (process.pid, envoy), state, policy)
+
+    def envoy(self, name: str, file: str, keys: SigningKeys) -> Contestant:
+        """Envoy alone, on a configuration of this folder."""
+        port = _free_port()
+        config = self.folder / file
+        values = {"port": port, "admin": _free_port(), "log": self.folder / f"{file}.log", "issuer": self.issuer, "upstream": self.upstream}
+        config.write_text((HERE / file).read_text().format(**values, jwks=json.dumps(keys.public_jwks())))
+        options = ["--concurrency", "1", "-l", "error", "--use-dynamic-base-id", "--file-flush-interval-msec", "200"]
+        said = self.folder / f"{file}.out"
+        process = self.stack.enter_context(_process(["taskset", "-c", "0", str(packaged_path()), "-c", str(config), *options], said))
+        _wait(f"http://127.0.0.1:{port}/orders/v1/42", self.token, said=said)
+        return Contestant(name, port, (process.pid,))
 
 
 def _nginx(folder: Path, port: int) -> Path:
@@ -133,8 +184,9 @@ def _nginx(folder: Path, port: int) -> Path:
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _process(command: list[str], said: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with said.open("wb") as file:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:
@@ -146,14 +198,18 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _wait(url: str, token: str = "") -> None:
+def _wait(url: str, token: str = "", *, said: Path) -> None:
+    """Until it answers 200; else what it said is told."""
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx2.HTTPError):
-            if httpx2.get(url, headers={"Authorization": f"Bearer {token}"} if token else {}, trust_env=False).status_code == 200:
-                return
-        time.sleep(0.01)
-    raise SystemExit(f"{url} does not answer 200")
+    answer = "none"
+    with httpx2.Client(headers={"Authorization": f"Bearer {token}"} if token else {}, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx2.HTTPError):
+                answer = str(client.get(url).status_code)
+                if answer == "200":
+                    return
+            time.sleep(0.01)
+    raise SystemExit(f"{url} does not answer 200; its last answer was {answer}. It said:\n{said.read_text(errors='replace')[-2000:]}")
 
 
 def _free_port() -> int:

@@ -14,5 +14,5 @@ done = function(summary)
   for _, thread in ipairs(threads) do
     good, bad = good + (thread:get("ok") or 0), bad + (thread:get("other") or 0)
   end
-  print(string.format("BENCH %d %d %d %d", good, bad, summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout, summary.duration))
+  print(string.format("BENCH %d %d %d", good, bad, summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
 end

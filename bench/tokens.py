@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.contestants import Stage, claims
+from bench.contestants import Stage
 
 MANY = 10_000
 
 
 def write_loads(folder: Path, running: Stage) -> dict[str, Path]:
     """One token; as many as fit the cache; ten percent of them with a broken signature; one with its scopes as an array."""
-
-    def token(token_id: str, **changes: object) -> str:
-        given = {k: v for k, v in (claims(running.issuer, token_id) | changes).items() if v is not None}
-        return running.keys.sign(given, "at+jwt")
-
-    many = [token(f"t{n}") for n in range(MANY)]
+    many = [running.token(f"t{n}") for n in range(MANY)]
     some_bad = [_broken(t) if n % 10 == 0 else t for n, t in enumerate(many[:1000])]
     loads = {
         "one token": many[:1],
         "10,000 tokens": many,
         "10 % bad tokens": some_bad,
-        "scopes as array": [token("array", scope=None, scp=["read.orders", "create.orders"])],
+        "scopes as array": [running.token("array", scope=None, scp=["read.orders", "create.orders"])],
     }
     files = {}
     for name, tokens in loads.items():

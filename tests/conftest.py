@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.kit.tokens import Mint
 from tests.kit.upstream import RecordingUpstream
+
+# the same examples each time: a run tells of the change, and not of luck; the thorough run looks further
+settings.register_profile("repeatable", derandomize=not os.environ.get("SCOPEWARD_THOROUGH"), database=None, deadline=None)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,33 @@ CATALOGUE = ROOT / "tests/security/catalogue.py"
 
 # ── references ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-GROUPS: tuple[tuple[str, str, tuple[Reference, ...]], ...] = (
-    ("Refused calls", "What a caller gets, in the header `scopeward-reference` and in the body.", CALL_REFERENCES),
-    ("Policies", "What `scopeward check` says of a policy, with line and column.", POLICY_REFERENCES),
-    ("Commands", "What a command of `scopeward` ends with.", COMMAND_REFERENCES),
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """References of one kind: how one of them is called, all of them, and where they are met."""
+
+    one: str
+    all: str
+    says: str
+    members: tuple[Reference, ...]
+
+
+GROUPS: tuple[Group, ...] = (
+    Group("refused call", "Refused calls", "What a caller gets, in the header `scopeward-reference` and in the body.", CALL_REFERENCES),
+    Group("policy", "Policies", "What `scopeward check` says of a policy, with line and column.", POLICY_REFERENCES),
+    Group("command or node", "Commands and nodes", "What a command of `scopeward` ends with, or what a running node warns of.", COMMAND_REFERENCES),
 )
 
 
 def references() -> Pages:
     """A page for each reference, and their index."""
-    pages = {f"docs/references/{r.id}.md": reference_page(r, group) for group, _, members in GROUPS for r in members}
+    pages = {f"docs/references/{r.id}.md": reference_page(r, group) for group in GROUPS for r in group.members}
     return {**pages, "docs/references/README.md": reference_index()}
 
 
-def reference_page(reference: Reference, group: str) -> str:
+def reference_page(reference: Reference, group: Group) -> str:
     """One reference: what it means, what it looks like, what to do, and what somebody wrote by hand."""
-    rows = [("Kind", group[:-1])]
+    rows = [("Said of", group.one)]
     if reference.status is not None:
         challenge = challenge_of(reference)
         rows += [("Status", str(reference.status)), ("`WWW-Authenticate`", f"`{challenge}`" if challenge else "none")]
@@ -82,12 +94,12 @@ def challenge_of(reference: Reference, metadata: str = "…", scope: str = "…"
 def reference_index() -> str:
     """All references in three tables."""
     parts = [f'{NOTE}# References\n\nEvery "no" has a reference: a stable name, with its page here.\n']
-    for group, says, members in GROUPS:
-        if members is CALL_REFERENCES:
-            rows = [(f"[{r.id}]({r.id}.md)", str(r.status), code(r.cause)) for r in members]
-            parts.append(f"## {group}\n\n{says}\n\n{table(('Reference', 'Status', 'Cause'), rows)}")
-        else:
-            parts.append(f"## {group}\n\n{says}\n\n{table(('Reference', 'Cause'), [(f'[{r.id}]({r.id}.md)', code(r.cause)) for r in members])}")
+    for group in GROUPS:
+        rows: list[tuple[str, ...]] = [(f"[{r.id}]({r.id}.md)", str(r.status), code(r.cause)) for r in group.members]
+        head: tuple[str, ...] = ("Reference", "Status", "Cause")
+        if group.members is not CALL_REFERENCES:
+            rows, head = [(link, cause) for link, _, cause in rows], ("Reference", "Cause")
+        parts.append(f"## {group.all}\n\n{group.says}\n\n{table(head, rows)}")
     return "\n".join(parts)
 
 
@@ -119,8 +131,9 @@ def audit_page() -> Pages:
             f"{table(('Field', 'What it holds', 'In the example'), [(f'`{f}`', code(says), _value(raw[f])) for f, says in audit_line.FIELDS.items()])}\n"
             f"The example ([file](examples/audit-line.json)), one line in the log:\n\n```json\n{text}\n```\n\n## What it means\n\n"
             f"What `parse` reads out of it, beside the fields as they are:\n\n{table(('', 'In the example', ''), [(f'`{n}`', _value(v), s) for n, v, s in meant])}\n"
-            "The gateway's own start calls `/.well-known/scopeward-probe` once; that call has a line too.\n\n"
-            "In this version the files are not sealed, rolled or deleted: see [Operate](how-to/operate.md).\n"
+            "The warden calls `/.well-known/scopeward-probe` without a token to see the chain refuse it: when Envoy starts, and when `/readyz` is asked. "
+            "Those calls have lines too.\n\n"
+            "There is a file for each start of Envoy. None is sealed, rolled or deleted: see [Operate](how-to/operate.md#audit-files).\n"
         )
     }
 
@@ -253,7 +266,9 @@ def write() -> list[str]:
 # ── the demo's output in the README ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 DEMO_BEGINS, DEMO_ENDS = "<!-- demo: written by 'tools/docs.py --demo' -->\n```text\n", "```\n<!-- demo ends -->"
-STEPS_SHOWN = ("1", "2", "5", "6", "7", "9")
+STEPS_SHOWN = ("1", "2", "5", "6", "7", "9", "10", "11")
+COMMANDS_SHOWN = ("1", "2", "10")
+"""Of those, whose commands are shown too."""
 CUT = "…"
 
 
@@ -273,7 +288,7 @@ def _stays(line: str, step: str) -> bool:
         return True
     if step not in ("0", *STEPS_SHOWN) or "is in force: " in line or line.startswith(("The audit lines", "The last one", '   {"')):
         return False
-    return not line.startswith("   $ ") or step in ("1", "2")
+    return not line.startswith("   $ ") or step in COMMANDS_SHOWN
 
 
 def put_demo(output: str) -> None:

@@ -15,22 +15,29 @@ from tools.markdown import EXAMPLES, NOTE, Pages, anchor, code, table
 SECTIONS: tuple[tuple[str, str, str], ...] = (
     ("PolicyDocument", "The file", ""),
     ("IssuerEntry", "An issuer", "issuers.NAME"),
+    ("KeysEntry", "An issuer's keys", "issuers.NAME.keys"),
     ("PersonEntry", "What proves a person", "issuers.NAME.person"),
     ("TrustsEntry", "Trust", "trust"),
-    ("TrustEntry", "A lifetime", "trust.internal, trust.external"),
+    ("TrustEntry", "A trust", "trust.internal, trust.external"),
     ("DefaultsEntry", "Defaults", "defaults"),
     ("SendsEntry", "Headers for upstreams", "defaults.sends"),
+    ("LimitsEntry", "Limits", "defaults.limits"),
     ("ScopeEntry", "A scope", "scopes.NAME"),
     ("ClientEntry", "A client", "clients.NAME"),
     ("ApiEntry", "An API", "apis.NAME"),
     ("UpstreamEntry", "An upstream", "apis.NAME.upstream"),
     ("RuleEntry", "A rule", "apis.NAME.rules.OPERATION"),
+    ("ClientCertificateEntry", "Client certificates", "apis.NAME.client_certificate"),
+    ("PathEntry", "Odd paths", "apis.NAME.path"),
+    ("NetworkEntry", "Network", "network"),
+    ("AuditEntry", "Audit", "audit"),
 )
 """Each mapping of the policy: the model's name, what it is called here, and where it stands in the file."""
 
 RULES_OF_FORM = """\
 A policy is one YAML file. Unknown keys, keys given twice, anchors, aliases and tags are errors. A value without quotes is text, also `ON` and `012345`.
 Names are letters, digits, `.`, `_` and `-`. Durations are a whole number with a unit: `30s`, `15m`, `12h`, `1d`.
+Sizes too: `512KiB`, `10MiB`, in powers of 1024.
 """
 
 WORDS_OF_PATTERNS: Mapping[str, str] = {
@@ -39,6 +46,9 @@ WORDS_OF_PATTERNS: Mapping[str, str] = {
     "^https?://[^/?#@]+(/[^?#]*)?$": "URL",
     "^https?://[^/?#@]+/?$": "URL without a path",
     "^/([^/]+(/[^/]+)*)?$": "path",
+    r"^[0-9]{1,10}(B|KiB|MiB|GiB)$": "size",
+    "^(/[^/]+)+$": "file",
+    "^file:(/[^/]+)+$": "`file:` and a file",
 }
 
 
@@ -115,7 +125,7 @@ def _type(about: Mapping[str, Any]) -> str | None:
 def _one_or_many(forms: Iterable[Mapping[str, Any]]) -> str:
     given = list(forms)
     if any(form.get("type") == "array" for form in given):
-        return "name or list of names"
+        return next((f"{_type(form)}, or a list" for form in given if "enum" in form), "name or list of names")
     return " or ".join("`null`" if form.get("type") == "null" else str(_type(form)) for form in given)
 
 
@@ -158,6 +168,16 @@ def entries_of(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
         yield "IssuerEntry", issuer
         if "person" in issuer:
             yield "PersonEntry", issuer["person"]
+        if "keys" in issuer:
+            yield "KeysEntry", issuer["keys"]
+    yield from _entries_beside(document)
+    yield from (("ScopeEntry", scope) for scope in document.get("scopes", {}).values())
+    yield from (("ClientEntry", client) for client in document.get("clients", {}).values())
+    for api in document["apis"].values():
+        yield from _entries_of_api(api)
+
+
+def _entries_beside(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if "trust" in document:
         yield "TrustsEntry", document["trust"]
         yield from (("TrustEntry", trust) for trust in document["trust"].values())
@@ -165,13 +185,23 @@ def entries_of(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
         yield "DefaultsEntry", document["defaults"]
         if "sends" in document["defaults"]:
             yield "SendsEntry", document["defaults"]["sends"]
-    yield from (("ScopeEntry", scope) for scope in document.get("scopes", {}).values())
-    yield from (("ClientEntry", client) for client in document.get("clients", {}).values())
-    for api in document["apis"].values():
-        yield "ApiEntry", api
-        if isinstance(api["upstream"], dict):
-            yield "UpstreamEntry", api["upstream"]
-        yield from (("RuleEntry", rule) for rule in api["rules"].values())
+        if "limits" in document["defaults"]:
+            yield "LimitsEntry", document["defaults"]["limits"]
+    if "network" in document:
+        yield "NetworkEntry", document["network"]
+    if "audit" in document:
+        yield "AuditEntry", document["audit"]
+
+
+def _entries_of_api(api: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "ApiEntry", api
+    if isinstance(api["upstream"], dict):
+        yield "UpstreamEntry", api["upstream"]
+    if isinstance(api.get("client_certificate"), dict):
+        yield "ClientCertificateEntry", api["client_certificate"]
+    if "path" in api:
+        yield "PathEntry", api["path"]
+    yield from (("RuleEntry", rule) for rule in api["rules"].values())
 
 
 MEANING = """
@@ -179,7 +209,7 @@ MEANING = """
 
 - **Operations.** A rule's key is a method, a space and a path below the API's `at`: `GET /{id}`. `/` is `at` itself, `{name}` is one segment that
   is not empty, `**` at the end is any number of segments, none included. Methods are GET, HEAD, POST, PUT, PATCH and DELETE. HEAD follows GET where
-  it has no rule of its own. A trailing slash makes another path.
+  it has no rule of its own. A trailing slash makes another path, unless the API says `slash: same`.
 - **Which rule.** The path picks the most specific template over all methods, segment by segment from the left: a literal before `{name}` before
   `**`. Another method on that template is refused unless it has a rule there.
 - **Which API.** The longest `at` that the path begins with, segment by segment.
@@ -189,10 +219,27 @@ MEANING = """
 - **Scopes.** A rule needs all of `needs`: each must be in the token (`scope` or `scp`, as words of a text or as an array) and, where the client has
   `may`, in `may`.
 - **Audience.** Compared as Envoy does: without `http://` or `https://` in front and without one slash at the end.
+- **Odd paths.** A path with `;`, `%25`, an encoded space or control character, or a segment that ends in a dot or a space is refused: servers read it in
+  different ways. An API may `allow` what its upstream reads as it stands. Control characters are always refused.
+- **Case.** `/ADMIN` is not `/admin`. Where a rule for `/admin` needs more than the rule for `/{name}` beside it, `/ADMIN` is refused too, for an
+  upstream that does not tell the two apart; `case: sensitive` says that it does.
 - **Public.** A public rule asks for no token, and its upstream gets no identity headers.
+- **Stream.** An operation with `stream` may answer for long. Its token is looked at only when it begins, so it is ended at `max_stream` of its issuer's
+  trust, and at the `lifetime` where `over: refuse`; where neither is said, after the `lifetime` or an hour, whichever is shorter. An operation without
+  `stream` refuses an upgrade. `sse` and `websocket` begin with GET, `grpc` with POST.
+- **Pass.** The header `pass` goes with every call that is let go on, on public operations too. It proves that the call came through the gateway, and
+  says nothing of the caller. A name that begins with `x-scopeward-` is the gateway's: only `x-scopeward-pass` may be used, and only for the pass.
+- **Keys.** The last good keys of an issuer serve for `keys.max_stale` while it publishes none that are usable; after that its tokens are refused.
+- **Token ids.** With `jti: optional` a token without an id is taken. It cannot be revoked by its id, only by its client, its subject or its time of
+  issue; `scopeward check` notes it.
+- **Client certificates.** `required` takes any certificate that the node's authorities signed. A name of `names` is compared whole with the
+  certificate's subject alternative names of its type: `*` stands for nothing, and `dns:x` is not `uri:x`. A token is needed as well, where the rule asks.
+- **Upstreams.** TLS is always verified, chain and name. Clear text goes to loopback only, or where `plaintext` says why it is safe.
+- **Audit.** Where a call cannot be recorded (a full disk), it is refused, or let go on and counted: `audit.on_full`. Where nothing is said, calls are
+  refused if a trust says `log: full`.
 - **Lifetime.** `over: refuse` refuses a token whose `exp` minus `iat` is more than `lifetime`; `over: report` changes nothing for the call: the audit
   line holds `iat` and `exp`.
 
-Not part of the language yet: several issuers, environments, includes and teams, roles, conditions, dates, limits, guardrails, tests, upstream
-credentials. An unknown key is an error, so a policy never says more than the gateway does.
+Not part of the language yet: several issuers, environments, includes and teams, roles, conditions, dates, rate limits, guardrails, tests, upstream
+credentials beyond a client certificate. An unknown key is an error, so a policy never says more than the gateway does.
 """

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import httpx2
-import watchfiles
 
-from scopeward.analysis.checks import check
-from scopeward.analysis.gateway import Facts, Gateway
-from scopeward.analysis.resolve import resolve
-from scopeward.compile import Edge, Snapshot, compile_gateway
-from scopeward.compile.prove import prove
 from scopeward.envoy.binary import EnvoyBinary
-from scopeward.envoy.node import Listen, Node
-from scopeward.envoy.state_dir import StateDir
+from scopeward.envoy.node import Node
+from scopeward.envoy.place import Listen, Place
+from scopeward.envoy.state_dir import IN_FORCE, StateDir
 from scopeward.errors import ScopewardError
-from scopeward.idp.facts import fetch_facts
-from scopeward.policy.diagnostic import Diagnostic
-from scopeward.policy.model import Policy
-from scopeward.policy.source import LARGEST, Loaded, load
+from scopeward.idp.keeper import KeyKeeper
+from scopeward.ops import ops_server, serve_ops
+from scopeward.passes import PassIssuer, PassKeys
+from scopeward.revocation import Keeper, RevocationBook
+from scopeward.store import STORE_FILE, Store
+from scopeward.tls.certificates import CertificateFiles
+from scopeward.warden.report import report
+from scopeward.warden.tasks import TASKS, Told, for_ever, keep_policy
+from scopeward.warden.warden import Parts, Warden
 
-KEYS_EVERY = 30.0
-"""Seconds between two looks at the issuers' keys."""
-
-log = logging.getLogger(__name__)
+CANCEL_AGAIN_AFTER: Final = 2.0
+"""Seconds in which a task that was cancelled should have ended."""
 
 
 class SystemClock:
@@ -42,156 +41,115 @@ class SystemClock:
         return time.time()
 
 
-class PolicyError(ScopewardError):
-    """A policy with errors. ``diagnostics`` are all of its diagnostics, warnings too."""
+@dataclass(slots=True)
+class Ending:
+    """How a node ends with its warden. ``leave`` lets Envoy go on, for the next warden to take over; else its calls have ``drain`` seconds to end."""
 
-    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
-        self.diagnostics = diagnostics
-        first = next(d for d in diagnostics if d.severity == "error")
-        super().__init__(first.reference, f"{first.span}: {first.message}", first.help)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A policy that may be published, and what it came from."""
-
-    policy: Policy
-    gateway: Gateway
-    snapshot: Snapshot
-    warnings: tuple[Diagnostic, ...]
-
-
-def read_policy(path: Path) -> bytes:
-    """A policy file's bytes. Errors: ``policy-unreadable``."""
-    try:
-        if path.is_dir():
-            raise ScopewardError("policy-unreadable", f"'{path}' is a directory")
-        with path.open("rb") as file:
-            return file.read(LARGEST + 1)  # the loader says that it is too large
-    except OSError as error:
-        raise ScopewardError("policy-unreadable", f"'{path}': {error.strerror}") from None
-
-
-def checked(text: bytes, name: str) -> tuple[Loaded, tuple[Diagnostic, ...]]:
-    """A policy without errors, and its warnings. Errors: ``PolicyError``."""
-    loaded = load(text, name)
-    diagnostics = check(loaded) if isinstance(loaded, Loaded) else loaded
-    if not isinstance(loaded, Loaded) or any(d.severity == "error" for d in diagnostics):
-        raise PolicyError(diagnostics)
-    return loaded, diagnostics
-
-
-def compile_policy(loaded: Loaded, facts: Facts, edge: Edge, warnings: tuple[Diagnostic, ...] = ()) -> Prepared:
-    """Resolve, compile, prove. Pure. Errors: ``idp-…``, ``snapshot-unproven``."""
-    gateway = resolve(loaded.policy, facts)
-    snapshot = compile_gateway(gateway, edge)
-    prove(snapshot, gateway)
-    return Prepared(loaded.policy, gateway, snapshot, warnings)
-
-
-class Warden:
-    """Keeps one node at what a policy file says, and at what the issuers' keys are."""
-
-    def __init__(self, node: Node, http: httpx2.AsyncClient) -> None:
-        self._node = node
-        self._http = http
-        self._text: bytes | None = None
-        self._loaded: Loaded | None = None
-        self._facts: Facts | None = None
-        self._publishing = asyncio.Lock()
-
-    async def prepare(self, text: bytes, name: str) -> tuple[Prepared, Loaded, Facts]:
-        """A policy's text → a snapshot for this node. Fetches the issuers' keys. Publishes nothing."""
-        loaded, warnings = checked(text, name)
-        facts = await fetch_facts(loaded.policy, self._http)
-        return compile_policy(loaded, facts, self._node.edge, warnings), loaded, facts
-
-    async def start(self, text: bytes, name: str) -> Prepared:
-        """The first policy: starts Envoy."""
-        self._text = text
-        prepared, self._loaded, self._facts = await self.prepare(text, name)
-        await self._node.start(prepared.snapshot)
-        return prepared
-
-    async def apply(self, text: bytes, name: str) -> Prepared:
-        """Another policy. Where anything is refused, what is in force stays."""
-        async with self._publishing:
-            self._text = text
-            prepared, loaded, facts = await self.prepare(text, name)
-            await self._node.publish(prepared.snapshot)
-            self._loaded, self._facts = loaded, facts
-            return prepared
-
-    async def refresh_keys(self) -> bool:
-        """Look at the issuers' keys once; whether they changed. A provider that does not answer changes nothing."""
-        async with self._publishing:
-            if self._loaded is None:
-                return False
-            facts = await fetch_facts(self._loaded.policy, self._http)
-            if facts == self._facts:
-                return False
-            await self._node.publish(compile_policy(self._loaded, facts, self._node.edge).snapshot)
-            self._facts = facts
-            return True
-
-    async def keep_keys(self, every: float = KEYS_EVERY) -> None:
-        """Refresh the keys for ever."""
-        while True:
-            await asyncio.sleep(every)
-            try:
-                if await self.refresh_keys():
-                    log.info("the issuers' keys changed and are in force")
-            except ScopewardError as error:
-                log.warning("keys not refreshed: %s", error)
-
-    async def follow(self, path: Path, told: Callable[[Prepared | ScopewardError], None]) -> None:
-        """Apply the file whenever its content is another than the last that was tried; ``told`` hears what came of it.
-
-        A change wakes it at once, and it looks once a second besides: a change before the watch began, or on a network's file system, wakes nobody.
-        """
-        awake = watchfiles.awatch(path.parent, recursive=False, debounce=50, step=20, rust_timeout=1000, yield_on_timeout=True)
-        unreadable = ""
-        async for _ in awake:
-            try:
-                text = read_policy(path)
-            except ScopewardError as error:
-                if str(error) != unreadable:
-                    told(error)
-                unreadable = str(error)
-                continue
-            unreadable = ""
-            if text != self._text:
-                try:
-                    told(await self.apply(text, path.name))
-                except ScopewardError as error:
-                    told(error)
+    drain: float = 0.0
+    leave: bool = False
 
 
 @asynccontextmanager
 async def running(
-    state: StateDir, binary: EnvoyBinary, listen: Listen, http: httpx2.AsyncClient, concurrency: int | None = None
-) -> AsyncIterator[tuple[Warden, Node]]:
-    """A locked state directory with a node in it that ends when the block does."""
+    state: StateDir,
+    binary: EnvoyBinary,
+    place: Place,
+    http: httpx2.AsyncClient,
+    *,
+    certificates: CertificateFiles = CertificateFiles(),  # noqa: B008  # frozen
+    concurrency: int | None = None,
+    ending: Ending | None = None,
+) -> AsyncIterator[Warden]:
+    """A locked state directory with a warden in it, whose node ends as ``ending`` says when the block does.
+
+    Where the block fails before a policy is in force, an Envoy that was taken over goes on as it was.
+    """
     state.lock()
-    node = Node(state, binary, listen, SystemClock(), concurrency)
-    try:
-        yield Warden(node, http), node
-    finally:
-        await node.stop()
+    _require_store(state)
+    clock, ending = SystemClock(), ending or Ending()
+    node = Node(state, binary, place, clock, concurrency)
+    with Store(state.root / STORE_FILE, clock) as store:
+        revocations = Keeper(RevocationBook(store, clock), clock)
+        pass_keys = PassKeys.load(state.root / "passes", clock.now())
+        passes = PassIssuer(pass_keys, clock)
+        warden = Warden(Parts(state, node, KeyKeeper(state.root / "keys", http, clock), revocations, passes, certificates, clock))
+        if pass_keys.alarm is not None:
+            warden.alarm("pass keys", pass_keys.alarm)  # no task has this concern, so it stays until the next start
+        try:
+            yield warden
+        finally:
+            if ending.leave or (warden.in_force is None and node.runs):
+                await node.detach()
+            else:
+                await node.stop(drain=ending.drain)
+            state.unlock()
+
+
+def _require_store(state: StateDir) -> None:
+    """A store that is gone takes its revocations along: whoever starts without them must know it. Errors: ``state-damaged``."""
+    revoked = (state.read_json(IN_FORCE) or {}).get("revoked")
+    if revoked and not (state.root / STORE_FILE).exists():
         state.unlock()
+        what = f"'{state.root / STORE_FILE}' is gone, and with it what is revoked ({revoked} in force at last)"
+        remedy = f"Put the file back from a backup. To start without it, remove '{state.root / IN_FORCE}': what was revoked is good again then."
+        raise ScopewardError("state-damaged", what, remedy)
 
 
-async def serve(warden: Warden, node: Node, path: Path, told: Callable[[Prepared | ScopewardError], None]) -> None:
-    """Follow the file and the keys until cancelled, or until Envoy ends by itself (``envoy-not-started``)."""
-    tasks = [asyncio.create_task(warden.follow(path, told)), asyncio.create_task(warden.keep_keys()), asyncio.create_task(node.wait())]
+async def serve(warden: Warden, path: Path, told: Told, ops: socket.socket | None = None) -> None:
+    """Keep the node at what it should be, and follow the policy's file, until cancelled. Errors: what ends a task that should never end."""
+
+    async def following(warden: Warden) -> None:
+        await keep_policy(warden, path, told)
+
+    works: list[Awaitable[None]] = [for_ever(warden, following), *(for_ever(warden, task) for task in TASKS)]
+    if ops is not None:
+        works.append(_ops(warden, ops))
+    await _together(works)
+
+
+async def keep(warden: Warden) -> None:
+    """The same without the file, for whoever applies policies by hand."""
+    await _together([for_ever(warden, task) for task in TASKS])
+
+
+async def _together(works: Iterable[Awaitable[None]]) -> None:
+    """All of them until one ends, which none should, or until cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if tasks[2] in done:
-            raise ScopewardError("envoy-not-started", f"Envoy ended with status {tasks[2].result()}")
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_all(tasks)
+
+
+async def end_all(tasks: Iterable[asyncio.Future[None]]) -> None:
+    """Cancel them until each has ended: before Python 3.12 ``asyncio.wait_for`` loses a cancellation that comes just as its work is done."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER)
+    await asyncio.gather(*tasks, return_exceptions=True)  # so that no error of theirs counts as unseen
+
+
+async def _ops(warden: Warden, listening: socket.socket) -> None:
+    """The operators' endpoints. What they show is at most as old as the last look."""
+    status = await report(warden)
+
+    async def renew() -> None:
+        nonlocal status
+        while True:
+            await asyncio.sleep(1)
+            status = await report(warden)
+
+    await _together([serve_ops(ops_server(warden.node.ready, lambda: status), listening), renew()])
+
+
+def open_ops(listen: Listen) -> socket.socket:
+    """A socket for the operators' endpoints. Errors: ``port-in-use``, ``address-not-usable``."""
+    try:
+        return socket.create_server((listen.host, listen.port), family=listen.family)
+    except OSError as error:
+        raise listen.refused(error, "Choose another with --ops-listen.") from None

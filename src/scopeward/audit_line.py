@@ -24,10 +24,11 @@ FIELDS: Mapping[str, str] = {
     "time": "When the call arrived: RFC 3339 in UTC with milliseconds.",
     "ms": "Milliseconds from the first byte of the call to the last of the answer.",
     "request_id": "The gateway's id of the call; it is in the answer of a refused call and goes to the upstream.",
-    "client_request_id": "The X-Request-Id that the caller sent.",
+    "client_request_id": "The X-Request-Id that the caller sent; at most 128 bytes of it.",
     "traceparent": "The caller's trace context (W3C Trace Context).",
+    "address": "Where the call came from: the caller's address, or what a trusted proxy says of it.",
     "method": "The method.",
-    "path": "The path as it was asked for, normalized, without its query.",
+    "path": "The path as it was asked for, normalized, without its query; at most 2048 bytes of it.",
     "status": "The status of the answer.",
     "details": "Envoy's word for how the call ended: 'via_upstream', or what answered instead.",
     "reference": "Why the gateway itself answered; null where the upstream did.",
@@ -75,6 +76,7 @@ class AuditLine:
     request_id: str | None
     client_request_id: str | None
     trace_id: str | None
+    address: str | None
     method: str | None
     path: str | None
     status: int
@@ -129,6 +131,7 @@ def _read(raw: Mapping[str, Any]) -> AuditLine:
         request_id=raw["request_id"],
         client_request_id=raw["client_request_id"],
         trace_id=_trace_id(raw["traceparent"]),
+        address=raw["address"],
         method=raw["method"],
         path=raw["path"],
         status=raw["status"],

@@ -10,10 +10,11 @@ from pathlib import Path
 from scopeward.errors import ScopewardError
 
 
-def write_private(path: Path, text: str, by_way_of: Path | None = None) -> None:
+def write_private(path: Path, text: str, by_way_of: Path | None = None, *, synced: bool = True) -> None:
     """Put ``text`` at ``path`` with mode 0600 by an atomic rename; the directory is made with mode 0700 if it is missing.
 
-    ``by_way_of`` is the directory of the temporary file, where the path's own is watched. Raises ``ScopewardError("state-unwritable")``.
+    ``by_way_of`` is the directory of the temporary file, where the path's own is watched. Not ``synced``, a power cut may leave an
+    empty file. Raises ``ScopewardError("state-unwritable")``.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -21,8 +22,9 @@ def write_private(path: Path, text: str, by_way_of: Path | None = None) -> None:
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+                if synced:
+                    file.flush()
+                    os.fsync(file.fileno())
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

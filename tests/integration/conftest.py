@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.ground import POLICY, Place, service_token
 from tests.kit.commands import Shell
 from tests.kit.upstream import RecordingUpstream
 
@@ -33,3 +34,22 @@ def api() -> Iterator[RecordingUpstream]:
     """The upstream of a file's policies."""
     with RecordingUpstream() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def text(development_provider: str, api: RecordingUpstream) -> str:
+    """A policy whose one API takes ``token``."""
+    return POLICY.format(issuer=development_provider, upstream=api.url)
+
+
+@pytest.fixture(scope="module")
+def token(development_provider: str) -> str:
+    return service_token(development_provider)
+
+
+@pytest.fixture
+def place(shell: Shell, tmp_path: Path, text: str) -> Place:
+    """For a test that has a node of its own."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(text)
+    return Place(shell, policy, tmp_path / "state")

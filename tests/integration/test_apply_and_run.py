@@ -7,79 +7,13 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from scopeward.errors import REFERENCES
-from scopeward.issuer import default_accounts, obtain_token
-from tests.kit.commands import Ran, Running, Shell, call, envoy_pid, is_alive, until
+from tests.integration.ground import CLOSED, OPEN, WRONG, NodeOf, Place, json_refusal, refusal, run_on
+from tests.kit.commands import Shell, call, is_alive, until
 from tests.kit.gateway import envoy, free_port
-from tests.kit.upstream import RecordingUpstream
-
-POLICY = """\
-version: 1
-public_url: http://127.0.0.1:8080
-issuers:
-  dev: {{issuer: "{issuer}", audience: api://orders, person: {{claim: idtyp, is: user}}}}
-scopes:
-  read.orders: {{says: Read orders}}
-clients:
-  order-sync: {{kind: service, id: order-sync, may: [read.orders]}}
-apis:
-  orders:
-    at: /orders
-    upstream: {upstream}
-    rules:
-      GET /**: {{needs: read.orders}}
-"""
-OPEN = "{needs: read.orders}"
-CLOSED = "{needs: read.orders, to: people}"
-WRONG = "{needs: raed.orders}"
-
-
-@pytest.fixture(scope="module")
-def text(development_provider: str, api: RecordingUpstream) -> str:
-    return POLICY.format(issuer=development_provider, upstream=api.url)
-
-
-@pytest.fixture(scope="module")
-def token(development_provider: str) -> str:
-    secret = default_accounts().clients["order-sync"].secret
-    return obtain_token(development_provider, "order-sync", secret=secret, scopes=["read.orders"], resource="api://orders").access_token.reveal()
-
-
-@dataclass(frozen=True)
-class Place:
-    """A policy file and a state directory."""
-
-    shell: Shell
-    policy: Path
-    state: Path
-
-    def apply(self, text: str, *words: str) -> Ran:
-        self.policy.write_text(text)
-        return self.shell.run("apply", self.policy, "--state-dir", self.state, *words)
-
-
-@pytest.fixture
-def place(shell: Shell, tmp_path: Path, text: str) -> Place:
-    policy = tmp_path / "policy.yaml"
-    policy.write_text(text)
-    return Place(shell, policy, tmp_path / "state")
-
-
-@dataclass(frozen=True)
-class NodeOf(Place):
-    """A running node on one."""
-
-    process: Running
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/orders/42"
 
 
 @pytest.fixture(scope="module")
@@ -88,29 +22,9 @@ def node(shell: Shell, folder: Path, text: str) -> Iterator[NodeOf]:
     applied = place.apply(text)
     assert applied.status == 0, applied.err
     assert re.fullmatch(r"policy [0-9a-f]{12} is applied; no node runs here: 'scopeward run' serves it\n", applied.out)
-    with shell.start("run", "--listen", f":{port}", "--state-dir", place.state) as process:
-        process.says(rf"^serving {applied.out[:19]}\n  orders: http://127\.0\.0\.1:{port}/orders → \S+$")
-        yield NodeOf(shell, place.policy, place.state, process, port)
-
-
-def refusal(ran: Ran, reference: str, what: str, remedy: str | None = None) -> None:
-    """An error in words: its reference, what it is about, and what to do; on stderr, with nothing on stdout."""
-    assert (ran.status, ran.out) == (3, ""), ran
-    said = re.fullmatch(r"error\[([a-z-]+)\]: (.+)\n  help: (.+)\n", ran.err)
-    assert said, ran.err
-    assert said[1] == reference
-    assert what in said[2]
-    assert said[3] == (remedy or REFERENCES[reference].remedy)
-
-
-def json_refusal(ran: Ran, reference: str, what: str) -> None:
-    """The same for programs, on stdout."""
-    assert (ran.status, ran.err) == (3, ""), ran
-    error = ran.json["error"]
-    assert set(error) == {"reference", "what", "remedy"}
-    assert error["reference"] == reference
-    assert what in error["what"]
-    assert error["remedy"]
+    with run_on(place, port=port) as running:
+        assert running.process.out.startswith(f"serving {applied.out[:19]}\n")
+        yield running
 
 
 def test_a_node_takes_what_is_applied_before_apply_ends(node: NodeOf, text: str, token: str) -> None:
@@ -150,7 +64,7 @@ def test_apply_waits_for_a_node_that_starts(place: Place, text: str, token: str)
     assert place.apply(text.replace(OPEN, CLOSED)).status == 0
     port = free_port()
     with place.shell.start("run", "--listen", f":{port}", "--state-dir", place.state, "--envoy", slow) as process:
-        until((place.state / "envoy" / "run.json").exists, "the start of Envoy")
+        until((place.state / "run.json").exists, "the start of Envoy")
         place.policy.write_text(text)
         with place.shell.start("apply", place.policy, "--state-dir", place.state) as applying:
             until(lambda: (place.state / "applied" / "policy.yaml").read_text() == text, "the policy in its place")
@@ -249,13 +163,11 @@ def test_a_provider_that_does_not_answer(place: Place, text: str, development_pr
 
 def test_a_node_that_ended_leaves_its_policy_to_the_next(place: Place, text: str, token: str) -> None:
     assert place.apply(text).status == 0
-    port = free_port()
     for _ in range(2):
-        with place.shell.start("run", "--listen", f":{port}", "--state-dir", place.state) as process:
-            process.says("^serving policy ")
-            assert call(f"http://127.0.0.1:{port}/orders", token) == (200, None)
-            pid = envoy_pid(place.state)
+        with run_on(place) as node:
+            assert node.call(token) == (200, None)
+            pid = node.envoy_pid
             assert is_alive(pid)
-            ended = process.end()
-            assert (ended.status, ended.err) == (0, "")
+            ended = node.process.end()
+            assert (ended.status, ended.err) == (0, f"Envoy {pid} is started\n")
             assert not is_alive(pid)

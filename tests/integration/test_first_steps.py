@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from scopeward.issuer import default_accounts, obtain_token
@@ -40,8 +42,8 @@ class Dev:
 
 
 @contextmanager
-def dev_running(shell: Shell, policy: Path) -> Iterator[Dev]:
-    port, state = free_port(), policy.parent / "state"
+def dev_running(shell: Shell, policy: Path, port: int | None = None) -> Iterator[Dev]:
+    port, state = port or free_port(), policy.parent / "state"
     with shell.start("dev", policy, "--listen", f":{port}", "--state-dir", state) as process:
         process.says(r"^policy [0-9a-f]{12} is in force$")
         process.says(r"Ctrl-C ends$")
@@ -55,7 +57,8 @@ def policy(shell: Shell, folder: Path, development_provider: str, api: Recording
     assert written.status == 0, written.err
     assert "scopeward dev\n" in written.out
     checked = shell.run("check")
-    assert (checked.status, checked.out) == (0, "scopeward.yaml: good (1 API, 1 rule, 1 client)\n"), checked
+    assert (checked.status, checked.out.splitlines()[-1]) == (0, "scopeward.yaml: good, 1 note (1 API, 1 rule, 1 client)"), checked
+    assert "note[token-id-optional]" in checked.out
     text = (folder / "scopeward.yaml").read_text()
     assert RULE in text
     return folder / "scopeward.yaml"
@@ -134,32 +137,46 @@ def test_a_policy_that_is_gone_for_a_moment_changes_nothing(dev: Dev, text: str,
     assert dev.process.err.count("error[policy-unreadable]") == 1
 
 
-def test_envoy_ends_with_dev_however_that_ends(shell: Shell, own_policy: Path) -> None:
-    with dev_running(shell, own_policy) as dev:
+def test_envoy_outlives_a_dev_that_is_killed_and_the_next_one_takes_it_over(shell: Shell, own_policy: Path) -> None:
+    port = free_port()
+    with dev_running(shell, own_policy, port) as dev:
         first = envoy_pid(dev.state)
-        assert is_alive(first)
         assert dev.process.end(signal.SIGKILL).status == -signal.SIGKILL
-        until(lambda: not is_alive(first), "the end of Envoy after a SIGKILL of dev", 10.0)
-    with dev_running(shell, own_policy) as dev:  # what the killed one left is in nobody's way
-        second = envoy_pid(dev.state)
+        assert call(dev.url) == (401, "token-missing")
+    with dev_running(shell, own_policy, port) as dev:
+        assert envoy_pid(dev.state) == first
         assert call(dev.url) == (401, "token-missing")
         ended = dev.process.end(signal.SIGTERM)
-        assert (ended.status, ended.err) == (0, "")
-        assert not is_alive(second)
+        assert ended.status == 0
+        assert ended.err.splitlines()[0] == f"Envoy {first} is taken over"
+        assert not is_alive(first)
 
 
-def test_dev_ends_where_envoy_does(shell: Shell, own_policy: Path) -> None:
+def test_dev_starts_another_envoy_where_one_ends(shell: Shell, own_policy: Path) -> None:
     deep = own_policy.parent / ("deep" * 20)  # too long for a unix socket's path, so that one is made elsewhere
     deep.mkdir()
     with dev_running(shell, own_policy.rename(deep / own_policy.name)) as dev:
-        elsewhere = Path(json.loads((dev.state / "envoy" / "run.json").read_text())["admin"]).parent
+        first, elsewhere = envoy_pid(dev.state), admin_folder(dev.state)
         assert not elsewhere.is_relative_to(deep)
         assert elsewhere.is_dir()
-        shell.kill(envoy_pid(dev.state))
-        ended = dev.process.wait()
-        assert ended.status == 3
-        assert "error[envoy-not-started]: Envoy ended with status -9\n  help: " in ended.err
+        shell.kill(first)
+        dev.process.says(r"^Envoy ended by itself", err=True)
+        until(lambda: is_up(dev.url), "another Envoy")
+        assert envoy_pid(dev.state) != first
         assert not elsewhere.exists()
+        elsewhere = admin_folder(dev.state)
+        assert dev.process.end().status == 0
+        assert not elsewhere.exists()
+
+
+def admin_folder(state: Path) -> Path:
+    return Path(json.loads((state / "run.json").read_text())["admin"]).parent
+
+
+def is_up(url: str) -> bool:
+    with contextlib.suppress(httpx2.TransportError):
+        return call(url) == (401, "token-missing")
+    return False
 
 
 def test_tokens_of_a_new_key_pass_once_the_keys_were_looked_at(shell: Shell, folder: Path, own_policy: Path, development_provider: str) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -60,11 +61,14 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.mark = f"{os.getpid()}-{next(_marks)}"
+        self.states = {folder / "state-home"}
+        """The state directories that commands were told to use, and the usual one: what runs on them was started here."""
         mine = {name: value for name, value in os.environ.items() if not name.startswith("SCOPEWARD_") and name not in {"NO_COLOR", "TERM"}}
         self.environ = mine | {"HOME": str(folder), "XDG_STATE_HOME": str(folder / "state-home"), _MARK: self.mark}
 
     def run(self, *words: str | Path, program: Sequence[str] = SCOPEWARD, timeout: float = PATIENCE) -> Ran:
         """Run a command to its end."""
+        self._note_state(words)
         ended = subprocess.run(
             [*program, *map(str, words)],
             cwd=self.folder,
@@ -79,12 +83,21 @@ class Shell:
 
     def start(self, *words: str | Path, program: Sequence[str] = SCOPEWARD) -> Running:
         """Start a command that stays; ends, by force, with the ``with`` block."""
+        self._note_state(words)
         return Running([*program, *map(str, words)], self)
 
+    def _note_state(self, words: Sequence[str | Path]) -> None:
+        self.states |= {self.folder / path for word, path in itertools.pairwise(words) if word == "--state-dir"}
+
     def processes(self) -> list[int]:
-        """The living processes that were started here, directly or not."""
+        """The living processes that were started here, directly or not. An Envoy has none of the environment, and is known by its bootstrap file."""
         wanted = f"{_MARK}={self.mark}".encode()
-        return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if wanted in _environ(folder)]
+        found = [folder for folder in Path("/proc").glob("[0-9]*") if wanted in _parts(folder / "environ") or self._is_envoy(folder)]
+        return [int(folder.name) for folder in found]
+
+    def _is_envoy(self, folder: Path) -> bool:
+        named = [Path(os.fsdecode(path)) for word, path in itertools.pairwise(_parts(folder / "cmdline")) if word == b"-c"]
+        return any(path.name == "bootstrap.json" and path.is_relative_to(state) for path in named for state in self.states)
 
     def kill(self, pid: int) -> None:
         """End one of them by force."""
@@ -102,9 +115,9 @@ class Shell:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _environ(folder: Path) -> list[bytes]:
+def _parts(path: Path) -> list[bytes]:
     try:
-        return (folder / "environ").read_bytes().split(b"\0")  # empty for a zombie
+        return path.read_bytes().split(b"\0")  # empty for a zombie
     except OSError:
         return []
 
@@ -144,7 +157,7 @@ class Running:
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(10)
+                self._process.wait(20)  # a node lets calls end first
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self.wait()
@@ -206,14 +219,23 @@ def is_alive(pid: int) -> bool:
 
 def envoy_pid(state: Path) -> int:
     """The process id of the Envoy that runs in a state directory."""
-    return int(json.loads((state / "envoy" / "run.json").read_text())["pid"])
+    return int(json.loads((state / "run.json").read_text())["pid"])
 
 
-def call(url: str, token: str | None = None, method: str = "GET") -> tuple[int, str | None]:
-    """A real call: its status and the reference of the refusal."""
+def call(url: str, token: str | None = None, method: str = "GET", tls: ssl.SSLContext | None = None) -> tuple[int, str | None]:
+    """A real call: its status and the reference of the refusal. ``tls`` is how an https URL is verified."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    answer = httpx2.request(method, url, headers=headers, trust_env=False, timeout=10.0)
+    answer = httpx2.request(method, url, headers=headers, trust_env=False, timeout=10.0, verify=tls if tls is not None else True)
     return answer.status_code, answer.headers.get("scopeward-reference")
+
+
+def is_refused(url: str) -> bool:
+    """Whether nobody accepts a connection there."""
+    try:
+        httpx2.get(url, trust_env=False, timeout=10.0)
+    except httpx2.ConnectError:
+        return True
+    return False
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from scopeward.analysis.gateway import Facts, IssuerFacts, Revoked
-from scopeward.app import Prepared, checked, compile_policy
+from scopeward.analysis.gateway import Facts, IssuerFacts, Revocation
 from scopeward.compile import Edge, Snapshot
+from scopeward.warden import Prepared, checked, compile_policy
 
 EDGE = Edge("node-golden", "127.0.0.1", 8080, "/var/lib/scopeward/audit/golden.jsonl", "/var/lib/scopeward/xds")
 
@@ -17,11 +17,19 @@ JWKS = """{"keys": [{"kty": "EC", "crv": "P-256", "kid": "golden", "use": "sig",
  "x": "1vBgDRxLzaLYhhENt_CXlx2y-RthlIiVkvCfUyYM5q8", "y": "AlAo54lcOPW4j26LQOLZocsQm8o8p4SSZPivelyE2ew"}]}"""
 
 
-def compiled(text: str | bytes, revoked: Iterable[Revoked] = (), keys: str = JWKS, edge: Edge = EDGE) -> Prepared:
-    """A policy's text → its snapshot, proven."""
+def compiled(
+    text: str | bytes,
+    settled: Iterable[Revocation] = (),
+    keys: str = JWKS,
+    edge: Edge = EDGE,
+    good_until: int | None = None,
+    recent: Iterable[Revocation] = (),
+) -> Prepared:
+    """A policy's text → its snapshot, proven. Each API has a pass that says its name."""
     loaded, warnings = checked(text if isinstance(text, bytes) else text.encode(), "policy.yaml")
-    facts = {i.name: IssuerFacts(i.issuer, keys) for i in loaded.policy.issuers}
-    return compile_policy(loaded, Facts(facts, tuple(revoked)), edge, warnings)
+    facts = {i.name: IssuerFacts(i.issuer, keys, good_until) for i in loaded.policy.issuers}
+    passes = {api.name: f"pass-of-{api.name}" for api in loaded.policy.apis}
+    return compile_policy(loaded, Facts(facts, recent=tuple(recent), settled=tuple(settled), passes=passes), edge, warnings)
 
 
 class Draft:
@@ -32,6 +40,7 @@ class Draft:
         self.routes: Any = copy.deepcopy(list(snapshot.routes))
         self.clusters: Any = copy.deepcopy(list(snapshot.clusters))
         self.extensions: Any = copy.deepcopy(dict(snapshot.extensions))
+        self.secrets: Any = copy.deepcopy(dict(snapshot.secrets))
         self._policy_version = snapshot.policy_version
 
     @property
@@ -63,4 +72,4 @@ class Draft:
         return self.entries()[mutations[0]["append"]["header"]["value"]]
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(self._policy_version, tuple(self.listeners), tuple(self.routes), tuple(self.clusters), self.extensions)
+        return Snapshot(self._policy_version, tuple(self.listeners), tuple(self.routes), tuple(self.clusters), self.extensions, self.secrets)

@@ -16,11 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from scopeward.analysis.gateway import Facts, IssuerFacts, Revoked
-from scopeward.app import Prepared, SystemClock, checked, compile_policy
+from scopeward.analysis.gateway import Facts, IssuerFacts, Revocation
+from scopeward.app import SystemClock
+from scopeward.compile.snapshot import Edge, Snapshot
 from scopeward.envoy.binary import EnvoyBinary, find_envoy
-from scopeward.envoy.node import Listen, Node
+from scopeward.envoy.node import Node
+from scopeward.envoy.place import Listen, Place
 from scopeward.envoy.state_dir import StateDir
+from scopeward.warden import Prepared, checked, compile_policy
 from tests.kit.tokens import jwks
 
 T = TypeVar("T")
@@ -68,29 +71,30 @@ def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
 class RunningGateway:
     """Starts on a policy's text and an issuer's keys; ``publish`` replaces the policy; ``get`` and ``call`` make real calls."""
 
-    def __init__(self, folder: Path, text: str, keys: str | None = None, revoked: Iterable[Revoked] = ()) -> None:
+    def __init__(self, folder: Path, text: str, keys: str | None = None, revoked: Iterable[Revocation] = (), place: Place | None = None) -> None:
         self._loop = asyncio.new_event_loop()
-        # Envoy ends with the thread that started it, so the loop's thread lives as long as the gateway
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._text, self._keys, self._revoked = text, keys or jwks(), tuple(revoked)
-        self.port = free_port()
+        place = place or Place(Listen("127.0.0.1", free_port()))
+        self.port = place.listen.port
         self.state = StateDir(folder)
-        self.node = Node(self.state, envoy(), Listen("127.0.0.1", self.port), SystemClock(), concurrency=1)
+        self.node = Node(self.state, envoy(), place, SystemClock(), concurrency=1)
         self.prepared: Prepared
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self.prepared = self.compile(self._text, self._keys, self._revoked)
         try:
-            self._run(self.node.start(self.prepared.snapshot))
+            self.publish(self._text, self._keys, self._revoked)
         except BaseException:
             self._end()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._run(self.node.stop())
-        self._end()
+        try:
+            self._run(self.node.stop())
+        finally:
+            self._end()
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -100,14 +104,26 @@ class RunningGateway:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
 
-    def compile(self, text: str, keys: str | None = None, revoked: Iterable[Revoked] = ()) -> Prepared:
+    def compile(self, text: str, keys: str | None = None, revoked: Iterable[Revocation] = (), edge: Edge | None = None) -> Prepared:
         loaded, warnings = checked(text.encode(), "policy.yaml")
         facts = {i.name: IssuerFacts(i.issuer, keys or self._keys) for i in loaded.policy.issuers}
-        return compile_policy(loaded, Facts(facts, tuple(revoked)), self.node.edge, warnings)
+        passes = {api.name: f"pass-of-{api.name}" for api in loaded.policy.apis}
+        return compile_policy(loaded, Facts(facts, tuple(revoked), passes=passes), edge or self.node.edge, warnings)
 
-    def publish(self, text: str, keys: str | None = None, revoked: Iterable[Revoked] = ()) -> None:
-        self.prepared = self.compile(text, keys, revoked)
-        self._run(self.node.publish(self.prepared.snapshot))
+    def publish(self, text: str, keys: str | None = None, revoked: Iterable[Revocation] = ()) -> None:
+        """Another policy, by the way that a warden goes; the keys stay where none are given."""
+
+        def build(edge: Edge) -> Snapshot:
+            prepared.append(self.compile(text, keys, revoked, edge))
+            return prepared[-1].snapshot
+
+        prepared: list[Prepared] = []
+        self._run(self.node.put(build))
+        self.prepared = prepared[-1]
+
+    def put(self, snapshot: Snapshot) -> None:
+        """A snapshot as it is, compiled for this node."""
+        self._run(self.node.put(lambda _edge: snapshot))
 
     def call(self, method: str, path: str, token: str | None = None, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)

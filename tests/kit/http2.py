@@ -22,15 +22,19 @@ class StreamReset(Exception):  # noqa: N818  # an answer, though not one of HTTP
 
 def call(port: int, method: str, path: str, headers: Fields = (), body: bytes | None = None, trailers: Fields = (), authority: str = "gw.example") -> Answer:
     """The answer. Errors: ``StreamReset``."""
+    return send(port, [(":method", method), (":scheme", "http"), (":path", path), (":authority", authority), *headers], body, trailers)
+
+
+def send(port: int, fields: Fields, body: bytes | None = None, trailers: Fields = (), *, ends: bool = True) -> Answer:
+    """The answer to just these fields, pseudo-header fields among them. Without ``ends`` the stream stays open on this side. Errors: ``StreamReset``."""
     config = h2.config.H2Configuration(header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False)
     connection = h2.connection.H2Connection(config)
     with socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
         connection.initiate_connection()
         trailers = list(trailers)
-        fields = [(":method", method), (":scheme", "http"), (":path", path), (":authority", authority), *headers]
-        connection.send_headers(1, fields, end_stream=body is None and not trailers)
+        connection.send_headers(1, fields, end_stream=ends and body is None and not trailers)
         if body is not None:
-            connection.send_data(1, body, end_stream=not trailers)
+            connection.send_data(1, body, end_stream=ends and not trailers)
         if trailers:
             connection.send_headers(1, trailers, end_stream=True)
         wire.sendall(connection.data_to_send())

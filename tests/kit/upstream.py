@@ -6,12 +6,11 @@ import contextlib
 import http.client
 import io
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+
+from tests.kit.listening import Listening
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -42,33 +41,17 @@ class Seen:
         return environ
 
 
-class RecordingUpstream:
+class RecordingUpstream(Listening):
     """Answers 200 to everything, or what ``answer`` holds after ``delay`` seconds; an empty answer closes the connection.
 
-    ``seen`` is what arrived, in order; ``connections`` counts also those on which nothing did.
+    ``seen`` is what arrived, in order; ``accepted`` counts connections, also those on which nothing did.
     """
 
     def __init__(self, answer: bytes | None = None, delay: float = 0.0) -> None:
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
+        super().__init__()
         self.seen: list[Seen] = []
-        self.connections = 0
         self.answer = answer
         self.delay = delay
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self._thread.join(timeout=5)
 
     @contextlib.contextmanager
     def sees_nothing(self) -> Iterator[None]:
@@ -77,21 +60,10 @@ class RecordingUpstream:
         yield
         assert self.seen[before:] == [], "the upstream saw a call that was refused"
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError, EOFError):
-            stream = connection.makefile("rb")
-            with stream:
-                while self._answer(stream, connection):
-                    pass
+    def serve(self, connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            while self._answer(stream, connection):
+                pass
 
     def _answer(self, stream: io.BufferedReader, connection: socket.socket) -> bool:
         head = _read_head(stream)

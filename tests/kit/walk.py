@@ -37,11 +37,17 @@ def walk(
     token: PresentedToken | Literal["none", "malformed"],
     now: float,
     headers: Sequence[tuple[str, str]] = (),
+    host: str | None = None,
+    certificate: Sequence[str] | None = None,
 ) -> Walked:
-    """Walk one call. ``now`` is in seconds since 1970."""
-    fields = [(":method", method), (":path", path), *((k.lower(), v) for k, v in headers)]
+    """Walk one call.
+
+    ``now`` is in seconds since 1970. ``host`` is the Host header, ``None`` for the gateway's own; ``certificate`` the ``dns:…`` and ``uri:…``
+    names of the client certificate that TLS took.
+    """
+    fields = [(":method", method), (":path", path), (":authority", host or _own_name(snapshot)), *((k.lower(), v) for k, v in headers)]
     said = [value for value in authorization if value] or list(authorization[:1])
-    stream = Stream(snapshot, [*fields, *([("authorization", ",".join(said))] if said else [])], token, now)
+    stream = Stream(snapshot, [*fields, *([("authorization", ",".join(said))] if said else [])], token, now, certificate)
     manager = snapshot.listeners[0]["filter_chains"][0]["filters"][0]["typed_config"]
     try:
         for extension in manager.get("early_header_mutation_extensions", []):
@@ -66,15 +72,29 @@ def _values(stream: Stream) -> dict[str, str]:
 # ── routes ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _own_name(snapshot: Snapshot) -> str:
+    names: list[str] = [name for config in snapshot.routes for host in config["virtual_hosts"] for name in host["domains"]]
+    return names[0]
+
+
 def _route(snapshot: Snapshot, stream: Stream) -> tuple[Any, Any]:
-    for config in snapshot.routes:
-        for host in config["virtual_hosts"]:
-            if host["domains"] != ["*"]:
-                raise NotImplementedError("virtual hosts by name")
-            for route in host["routes"]:
-                if _route_matches(route["match"], stream):
-                    return host, route
+    (config,) = snapshot.routes
+    host = _virtual_host(config, stream.header(":authority") or "")
+    for route in host["routes"]:
+        if _route_matches(route["match"], stream):
+            return host, route
     raise Answered(404, "route_not_found")
+
+
+def _virtual_host(config: Any, authority: str) -> Any:
+    """The one that names the host, else the one of all hosts."""
+    name = authority.lower()
+    if config.get("ignore_port_in_host_matching"):
+        name = re.sub(r"(?<=.):[0-9]*\Z", "", name) if not name.endswith("]") else name
+    named = {domain: host for host in config["virtual_hosts"] for domain in host["domains"]}
+    if any("*" in domain for domain in named if domain != "*"):
+        raise NotImplementedError("domains with a part left open")
+    return named.get(name) or named["*"]
 
 
 def _route_matches(match: Any, stream: Stream) -> bool:
@@ -101,8 +121,9 @@ def _header_matches(wanted: Any, stream: Stream) -> bool:
     match wanted:
         case {"present_match": True, **rest} if set(rest) == {"name"}:
             return value is not None
-        case {"string_match": test, **rest} if set(rest) == {"name"}:
-            return value is not None and text_matches(test, value)
+        case {"string_match": test, **rest} if set(rest) <= {"name", "invert_match"}:
+            # a header that is not there is met by neither
+            return value is not None and text_matches(test, value) != rest.get("invert_match", False)
         case _:
             raise NotImplementedError(str(wanted))
 
@@ -128,6 +149,8 @@ def _filter(stream: Stream, name: str, config: Any) -> None:
             decide_by_table(stream, config)
         case "Config" if "set_filter_state" in config["@type"]:
             _note(stream, config)
+        case "BodySizeLimit":
+            pass  # a walk has no body
         case "Router":
             if "direct_response" in stream.route:
                 status = stream.route["direct_response"]["status"]
@@ -160,6 +183,8 @@ def _formatted(stream: Stream, text: str) -> str:
                 return next((value for name in names.split("?") if (value := stream.header(name)) is not None), "")
             case "FILTER_STATE", key if key.endswith(":PLAIN"):
                 return stream.state.get(key.removesuffix(":PLAIN"), "")
+            case "START_TIME", "%s":
+                return str(int(stream.now))
             case "PATH", "NQ":
                 return (stream.header(":path") or "").partition("?")[0]
             case "DYNAMIC_METADATA", keys:

@@ -30,6 +30,7 @@ class Stream:
     headers: Fields
     token: PresentedToken | Literal["none", "malformed"]
     now: float
+    certificate: Sequence[str] | None = None
     route: Any = None
     host: Any = None
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -38,6 +39,11 @@ class Stream:
     def header(self, name: str) -> str | None:
         """All values of a header, joined as Envoy joins them."""
         values = [v for k, v in self.headers if k == name.lower()]
+        return ",".join(values) if values else None
+
+    def names(self, kind: str) -> str | None:
+        """The certificate's names of a kind, joined as Envoy joins them."""
+        values = [name.removeprefix(kind) for name in self.certificate or () if name.startswith(kind)]
         return ",".join(values) if values else None
 
     def remove(self, fits: Callable[[str], bool]) -> None:

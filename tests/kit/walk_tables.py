@@ -8,6 +8,9 @@ from typing import Any
 
 from tests.kit.walk_stream import ABSENT, RBAC, Answered, Stream, text_matches, value_at
 
+SUBJECT = "CN=somebody"
+"""Certificates of a walk have a subject."""
+
 
 def decide_by_table(stream: Stream, config: Any) -> None:
     found = _match(stream, config["matcher"])
@@ -51,6 +54,12 @@ def _input(stream: Stream, given: Any) -> Any:
             return value_at(stream.metadata.get(config["filter"], {}), [step["key"] for step in config["path"]])
         case "HttpAttributesCelMatchInput":
             return None
+        case "DnsSanInput":
+            return stream.names("dns:")
+        case "UriSanInput":
+            return stream.names("uri:")
+        case "SubjectInput":
+            return None if stream.certificate is None else SUBJECT
         case _:
             raise NotImplementedError(config["@type"])
 
@@ -120,7 +129,7 @@ def _apply(function: str, args: list[Any]) -> Any:
                 raise _CelError(name)
             return value
         case "int", [str() as text]:
-            if not re.fullmatch(r"-?[0-9]+", text):
+            if not re.fullmatch(r"-?[0-9]+", text) or abs(int(text)) >= 2**63:
                 raise _CelError(text)
             return int(text)
         case "_-_", [int() as one, int() as other]:

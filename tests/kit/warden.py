@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from scopeward.app import Prepared, Warden, read_policy, running
-from scopeward.envoy.node import Listen, Node
+from scopeward.app import end_all, running
+from scopeward.envoy.place import Listen, Place
 from scopeward.envoy.state_dir import StateDir
 from scopeward.errors import ScopewardError
 from scopeward.idp.documents import http_client
+from scopeward.warden import Prepared, Warden, read_policy
+from scopeward.warden.tasks import TASKS, keep_keys, keep_policy
 from tests.kit.gateway import envoy, free_port
 
 
@@ -29,7 +31,6 @@ class RunningWarden:
         self._ready: Future[None] = Future()
         self._ending = asyncio.Event()
         self._loop = asyncio.new_event_loop()
-        # Envoy ends with the thread that started it
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -48,19 +49,19 @@ class RunningWarden:
 
     async def _main(self) -> None:
         try:
-            async with http_client() as http, running(StateDir(self.folder), envoy(), Listen("127.0.0.1", self.port), http, 1) as (warden, node):
-                await warden.start(read_policy(self._path), self._path.name)
+            async with http_client() as http, running(StateDir(self.folder), envoy(), Place(Listen("127.0.0.1", self.port)), http, concurrency=1) as warden:
+                self.warden = warden
+                await warden.start(read_policy(self._path), self._path)
                 self._ready.set_result(None)
-                await self._keep(warden, node)
+                await self._keep(warden)
         except BaseException as error:
             if self._ready.done():
                 raise
             self._ready.set_exception(error)
 
-    async def _keep(self, warden: Warden, node: Node) -> None:
-        works = (warden.follow(self._path, self.told.append), warden.keep_keys(self._keys_every), node.wait(), self._ending.wait())
+    async def _keep(self, warden: Warden) -> None:
+        others = [task(warden) for task in TASKS if task is not keep_keys]
+        works = (keep_policy(warden, self._path, self.told.append), keep_keys(warden, self._keys_every), *others, self._ending.wait())
         tasks = [asyncio.ensure_future(work) for work in works]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(tasks)

@@ -15,20 +15,21 @@ from typing import Any
 
 import pytest
 
+from scopeward.analysis.gateway import Facts, IssuerFacts
 from scopeward.errors import CALL_REFERENCES, DOCS, REFERENCES
+from scopeward.warden import checked, compile_policy
 from tests.kit import http2
 from tests.kit.gateway import Answer, RunningGateway, read_answer
-from tests.kit.tokens import Mint, compact, signing_key
+from tests.kit.tokens import Mint, compact, jwks, signing_key
 from tests.kit.upstream import RecordingUpstream
 from tests.kit.wire import head
-from tests.security.conftest import Upstreams
+from tests.security.conftest import Mutual, TlsGateway, Upstreams
 
 GOLDEN = Path(__file__).with_name("answers.json")
 
 NOT_REACHABLE = {
     "too-many-calls": "rate limits come with a later version",
     "upstream-refused": "the gateway's own upstream credentials come with a later version",
-    "body-too-large": "bodies are not bounded in this version",
     "gateway-error": "the last resort: no call is known that brings it about",
 }
 """References that no call can produce in this version, and why."""
@@ -72,6 +73,20 @@ def query(text: str) -> Way:
 
 
 SLOW_HEADERS = head("GET /orders/v1/42 HTTP/1.1", "Host: gw.example")[:-2]
+
+AMBIGUOUS = (
+    "/orders/v1/a;b",
+    "/orders/v1/health;x",
+    "/orders/v1/a%3bb",
+    "/orders/v1/%2561dmin",
+    "/orders/v1/a%20",
+    "/orders/v1/a%0ab",
+    "/orders/v1/a.",
+    "/orders/v1/a./b",
+    "/orders/v1/%c0%ae",
+    "/orders/v1/%",
+    "/orders/v1/%zz",
+)
 
 WAYS: dict[str, tuple[Way, ...]] = {
     "token-missing": (
@@ -184,6 +199,36 @@ WAYS: dict[str, tuple[Way, ...]] = {
         lambda g, _m: g.call("POST", "/.well-known/oauth-protected-resource/orders/v1"),
         raw("OPTIONS * HTTP/1.1", "Host: gw.example"),
     ),
+    "cors-not-configured": (
+        with_token("OPTIONS /orders/v1/42 HTTP/1.1", "Origin: https://app.example", "Access-Control-Request-Method: GET"),
+        raw("OPTIONS /orders/v1/42 HTTP/1.1", "Host: gw.example", "Access-Control-Request-Method: GET"),
+        raw("OPTIONS /orders/v1/health HTTP/1.1", "Host: gw.example", "Origin: null", "Access-Control-Request-Method: x"),
+        raw("OPTIONS /nowhere HTTP/1.1", "Host: gw.example", "Access-Control-Request-Method: GET"),
+        raw("OPTIONS / HTTP/1.1", "Host: gw.example", "Access-Control-Request-Method: GET"),
+        lambda g, _m: http2.call(g.port, "OPTIONS", READ, [("access-control-request-method", "GET")]),
+    ),
+    "unknown-host": (
+        raw("GET /orders/v1/42 HTTP/1.1", "Host: other.example"),
+        raw("GET /orders/v1/health HTTP/1.1", "Host: other.example"),
+        raw("GET /orders/v1/42 HTTP/1.1", "Host: gw.example.other"),
+        raw("GET /orders/v1/42 HTTP/1.1", "Host: xgw.example"),
+        raw("GET /orders/v1/42 HTTP/1.1", "Host: gw.example."),
+        raw("GET /orders/v1/42 HTTP/1.1", "Host: 127.0.0.1"),
+        raw("GET /orders/v1/42 HTTP/1.1", "Host: localhost"),
+        raw("GET http://other.example/orders/v1/42 HTTP/1.1", "Host: gw.example"),
+        raw("GET /.well-known/oauth-protected-resource/orders/v1 HTTP/1.1", "Host: other.example"),
+        lambda g, m: http2.call(g.port, "GET", READ, [("authorization", f"Bearer {m.token()}")], authority="other.example"),
+        lambda g, m: http2.call(g.port, "GET", READ, [("authorization", f"Bearer {m.token()}")], authority="gw.example.other.example"),
+    ),
+    "path-ambiguous": (
+        *(lambda g, m, path=path: g.get(path, m.token()) for path in AMBIGUOUS),
+        *(lambda g, _m, path=path: g.get(path) for path in AMBIGUOUS),
+        lambda g, m: http2.call(g.port, "GET", AMBIGUOUS[0], [("authorization", f"Bearer {m.token()}")]),
+    ),
+    "body-too-large": (
+        with_token("POST /orders/v1/bulk HTTP/1.1", f"Content-Length: {10 * 1024 * 1024 + 1}"),
+        raw("POST /orders/v1/hook HTTP/1.1", "Host: gw.example", "Content-Length: 99999999999"),
+    ),
     "request-malformed": (
         raw("GARBAGE"),
         raw("BREW /orders/v1/42 HTTP/1.1", "Host: gw.example"),
@@ -218,6 +263,30 @@ WAYS: dict[str, tuple[Way, ...]] = {
     "upstream-timeout": (lambda g, _m: g.get("/slow"),),
 }
 """How each reference is produced. The first way gives the golden answer, the others must give the same but for what the route says."""
+
+
+def without_a_certificate(g: RunningGateway, path: str, token: str | None) -> Answer:
+    assert isinstance(g, TlsGateway)
+    assert g.shows is None
+    return g.get(path, token)
+
+
+STRICT_WAYS: dict[str, tuple[Way, ...]] = {
+    "token-id-missing": (
+        lambda g, m: g.get("/plain/1", m.token(aud="api://plain", jti=...)),
+        lambda g, m: g.get("/plain/1", m.token(aud="api://plain", jti=...), headers=[("x-sw-jti", "mine")]),
+    ),
+    "client-certificate": (
+        lambda g, m: without_a_certificate(g, "/any/1", m.token(aud="api://any")),
+        lambda g, m: without_a_certificate(g, "/named/1", m.token(aud="api://named")),
+        lambda g, _m: without_a_certificate(g, "/any/open", None),
+        lambda g, _m: without_a_certificate(g, "/named/open", None),
+    ),
+}
+"""The same for what only a stricter policy refuses."""
+
+BY_THE_NODE = ("issuer-keys-stale", "audit-unavailable")
+"""What the state of the node refuses, and not the policy."""
 
 BY_UPSTREAM = ("upstream-failed", "upstream-unavailable", "upstream-timeout")
 
@@ -280,6 +349,48 @@ def test_each_way_to_be_refused_gets_the_answer_of_its_reference(
     with upstreams.orders.sees_nothing(), upstreams.raw.sees_nothing():
         for number, way in enumerate(WAYS[reference]):
             compare(reference, way(gateway, mint), golden, update_golden, first=number == 0)
+
+
+@pytest.mark.parametrize("reference", STRICT_WAYS)
+def test_each_way_to_be_refused_by_a_stricter_policy_gets_the_answer_of_its_reference(
+    reference: str, mutual: Mutual, mint: Mint, golden: dict[str, Any], update_golden: bool
+) -> None:
+    with mutual.upstream.sees_nothing():
+        for number, way in enumerate(STRICT_WAYS[reference]):
+            compare(reference, way(mutual.gateway, mint), golden, update_golden, first=number == 0)
+
+
+def test_keys_that_are_too_old_are_told_and_new_ones_end_it(mutual: Mutual, mint: Mint, golden: dict[str, Any], update_golden: bool) -> None:
+    gateway, token = mutual.gateway, mint.token(aud="api://plain")
+    assert gateway.get("/plain/1", token).status == 200
+    loaded, _ = checked(mutual.policy.encode(), "policy.yaml")
+    for good_until in (int(time.time()) - 1, 0):
+        facts = Facts({"dev": IssuerFacts("https://idp.test/", jwks(signing_key()), good_until)}, passes=dict.fromkeys(("plain", "any", "named"), "p"))
+        gateway.put(compile_policy(loaded, facts, gateway.node.edge).snapshot)
+        with mutual.upstream.sees_nothing():
+            compare("issuer-keys-stale", gateway.get("/plain/1", token), golden, update_golden)
+            assert gateway.get("/plain/1", "bad").reference == "token-malformed"
+            assert gateway.get("/plain/1").reference == "token-missing"
+    gateway.publish(mutual.policy)
+    assert gateway.get("/plain/1", token).status == 200
+
+
+def test_where_calls_cannot_be_recorded_every_call_is_told_so(mutual: Mutual, mint: Mint, golden: dict[str, Any], update_golden: bool) -> None:
+    gateway, token = mutual.gateway, mint.token(aud="api://plain")
+    gateway.refuse()
+    try:
+        with mutual.upstream.sees_nothing():
+            compare("audit-unavailable", gateway.get("/plain/1", token), golden, update_golden)
+            for way in (
+                lambda: gateway.call("POST", "/plain/1"),
+                lambda: gateway.get("/nowhere"),
+                lambda: gateway.get("/plain/1", mint.token(aud="api://plain", scope="")),
+            ):
+                compare("audit-unavailable", way(), golden, update_golden, first=False)
+            assert gateway.get("/plain/1").reference == "token-missing"
+    finally:
+        gateway.readmit()
+    assert gateway.get("/plain/1", token).status == 200
 
 
 def test_the_same_calls_without_their_fault_pass(gateway: RunningGateway, mint: Mint, upstreams: Upstreams) -> None:
@@ -356,7 +467,8 @@ def test_the_metadata_address_never_follows_a_forged_host(forged: tuple[str, str
     lines = ["Host: gw.example", f"{forged[0]}: {forged[1]}"] if forged[0] != "Host" else [f"Host: {forged[1]}"]
     with orders.sees_nothing():
         answer = gateway.exchange(head(f"GET {READ} HTTP/1.1", *lines))
-    assert answer.challenge == f'Bearer resource_metadata="{METADATA}"'
+    assert answer.reference == ("unknown-host" if forged[0] == "Host" else "token-missing")
+    assert answer.challenge == (None if forged[0] == "Host" else f'Bearer resource_metadata="{METADATA}"')
     assert b"evil" not in answer.body
     assert b"evil" not in gateway.exchange(head("GET /.well-known/oauth-protected-resource/orders/v1 HTTP/1.1", *lines)).body
 
@@ -403,7 +515,7 @@ def test_headers_that_do_not_end_are_refused(
 def test_every_reference_has_an_answer_or_a_reason_why_it_cannot_have_one(golden: dict[str, Any]) -> None:
     assert {r.id for r in CALL_REFERENCES} == set(golden) | set(NOT_REACHABLE)
     assert not set(golden) & set(NOT_REACHABLE)
-    assert set(golden) == set(WAYS) | {"request-timeout"}
+    assert set(golden) == {*WAYS, *STRICT_WAYS, *BY_THE_NODE, "request-timeout"}
 
 
 def test_every_answer_says_what_the_registry_says(golden: dict[str, Any]) -> None:

@@ -18,18 +18,22 @@ from tests.security.conftest import Upstreams
 READ = "/orders/v1/42"
 HEALTH = "/orders/v1/health"
 IDENTITY = ("x-agw-client-id", "x-agw-subject", "x-agw-issuer", "x-agw-scopes")
+PASS = "x-scopeward-pass"  # a header's name
 INTERNAL = ("x-sw-rule", "x-sw-iss", "x-sw-sub", "x-sw-cid", "x-sw-scope", "x-sw-scp", "x-sw-jti", "x-sw-iat", "x-sw-exp", "x-sw-person", "x-sw-new")
 OURS = {
     "HTTP_X_AGW_CLIENT_ID": "order-sync",
     "HTTP_X_AGW_SUBJECT": "sync-subject",
     "HTTP_X_AGW_ISSUER": "https://idp.test/",
     "HTTP_X_AGW_SCOPES": "read.orders create.orders",
+    "HTTP_X_SCOPEWARD_PASS": "pass-of-orders",
 }
+PASS_ALONE = {"HTTP_X_SCOPEWARD_PASS": "pass-of-orders"}
+"""What goes with a call on which no caller was asked for."""
 
 
 def believed(seen: Seen) -> dict[str, str]:
-    """What a WSGI application would read of the caller's identity, and of the gateway's inner headers."""
-    return {k: v for k, v in seen.environ().items() if k.startswith(("HTTP_X_AGW", "HTTP_X_SW"))}
+    """What a WSGI application would read of the caller's identity, of the gateway's pass and of its inner headers."""
+    return {k: v for k, v in seen.environ().items() if k.startswith(("HTTP_X_AGW", "HTTP_X_SW", "HTTP_X_SCOPEWARD"))}
 
 
 def token(mint: Mint) -> str:
@@ -56,7 +60,7 @@ SPELLINGS: dict[str, Callable[[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("name", [*IDENTITY, *INTERNAL])
+@pytest.mark.parametrize("name", [*IDENTITY, PASS, *INTERNAL])
 def test_T13_an_identity_header_of_the_caller_is_replaced(name: str, spelling: str, gateway: RunningGateway, mint: Mint, orders: RecordingUpstream) -> None:
     answer = gateway.exchange(head(f"GET {READ} HTTP/1.1", "Host: gw.example", f"Authorization: Bearer {token(mint)}", *SPELLINGS[spelling](name)))
     assert answer.status == 200
@@ -64,7 +68,7 @@ def test_T13_an_identity_header_of_the_caller_is_replaced(name: str, spelling: s
     assert b"evil" not in orders.seen[-1].raw
 
 
-@pytest.mark.parametrize("name", [*IDENTITY, *INTERNAL])
+@pytest.mark.parametrize("name", [*IDENTITY, PASS, *INTERNAL])
 @pytest.mark.parametrize("alias", ["every", "first", "last", "capitals"])
 def test_T13_a_name_with_an_underscore_is_refused(name: str, alias: str, gateway: RunningGateway, mint: Mint, orders: RecordingUpstream) -> None:
     spelt = {
@@ -91,7 +95,7 @@ def test_T13_a_malformed_name_or_value_is_refused(malformed: str, gateway: Runni
     assert (answer.status, answer.reference) == (400, "request-malformed")
 
 
-@pytest.mark.parametrize("name", IDENTITY)
+@pytest.mark.parametrize("name", [*IDENTITY, PASS])
 def test_T13_the_same_over_http2(name: str, gateway: RunningGateway, mint: Mint, orders: RecordingUpstream) -> None:
     fields = [("authorization", f"Bearer {token(mint)}"), (name, "evil"), (name, "evil"), (f"{name}-x", "theirs")]
     assert http2.call(gateway.port, "GET", READ, fields).status == 200
@@ -110,7 +114,24 @@ def test_T13_a_claim_goes_on_as_it_is(value: str, gateway: RunningGateway, mint:
     assert [v.encode("latin-1").decode() for v in orders.seen[-1].all("x-agw-subject")] == [value]
 
 
-TRAILERS = ("x-agw-client-id", "x-agw-subject", "X-Agw-Issuer", "x-sw-rule", "authorization", "x-request-id", "content-length", "host", "x-other")
+def test_T13_our_pass_goes_with_every_call_once_and_with_no_refusal(gateway: RunningGateway, mint: Mint, upstreams: Upstreams) -> None:
+    calls = [
+        ("GET", READ, "api://orders"),
+        ("HEAD", READ, "api://orders"),
+        ("POST", "/orders/v1/bulk", "api://orders"),
+        ("GET", HEALTH, ""),
+        ("POST", "/orders/v1/hook", ""),
+    ]
+    for method, path, audience in [*calls, ("GET", "/raw/1", "api://raw"), ("GET", "/raw/open", "")]:
+        upstream, ours = (upstreams.raw, "pass-of-raw") if path.startswith("/raw") else (upstreams.orders, "pass-of-orders")
+        for forged in ([], [(PASS, ours)], [(PASS, "evil"), (PASS, "none")], [(PASS, "")]):
+            assert gateway.call(method, path, mint.token(aud=audience) if audience else None, forged).status == 200
+            assert upstream.seen[-1].all(PASS) == [ours]
+    answer = gateway.get(READ)
+    assert b"pass-of" not in answer.body + str(answer.headers).encode()
+
+
+TRAILERS = ("x-agw-client-id", PASS, "x-agw-subject", "X-Agw-Issuer", "x-sw-rule", "authorization", "x-request-id", "content-length", "host", "x-other")
 
 
 @pytest.mark.parametrize("name", TRAILERS)
@@ -121,7 +142,7 @@ def test_T14_a_trailer_of_a_chunked_body_goes_nowhere(name: str, path: str, gate
     answer = gateway.exchange(head(f"POST {path} HTTP/1.1", *fields, body=body))
     assert answer.status == 200
     assert b"evil" not in orders.seen[-1].raw
-    assert believed(orders.seen[-1]) == (OURS if path.endswith("bulk") else {})
+    assert believed(orders.seen[-1]) == (OURS if path.endswith("bulk") else PASS_ALONE)
     assert b"{}" in orders.seen[-1].body
 
 
@@ -137,10 +158,10 @@ def test_T14_a_trailer_of_an_http2_call_goes_nowhere(name: str, path: str, gatew
         return
     assert answer.status == 200
     assert b"evil" not in orders.seen[-1].raw
-    assert believed(orders.seen[-1]) == (OURS if path.endswith("bulk") else {})
+    assert believed(orders.seen[-1]) == (OURS if path.endswith("bulk") else PASS_ALONE)
 
 
-NOMINATED = [*IDENTITY, *INTERNAL[:4], "x-request-id", "traceparent", "te", "cookie-x", "forwarded"]
+NOMINATED = [*IDENTITY, PASS, *INTERNAL[:4], "x-request-id", "traceparent", "te", "cookie-x", "forwarded"]
 
 
 @pytest.mark.parametrize("name", NOMINATED)
@@ -188,14 +209,14 @@ def public_calls(mint: Mint) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-FORGED = [(name, "evil") for name in (*IDENTITY, *INTERNAL)]
+FORGED = [(name, "evil") for name in (*IDENTITY, PASS, *INTERNAL)]
 
 
 @pytest.mark.parametrize("kind", ["without a token", "with a good token", "with a bad token", "with an expired token", "with a password"])
 def test_T18_where_no_token_is_asked_for_identity_headers_are_removed_too(kind: str, gateway: RunningGateway, mint: Mint, upstreams: Upstreams) -> None:
-    for path, upstream in ((HEALTH, upstreams.orders), ("/raw/open", upstreams.raw)):
+    for path, upstream, api in ((HEALTH, upstreams.orders, "orders"), ("/raw/open", upstreams.raw, "raw")):
         assert gateway.get(path, headers=[*public_calls(mint)[kind], *FORGED]).status == 200
-        assert believed(upstream.seen[-1]) == {}
+        assert believed(upstream.seen[-1]) == {"HTTP_X_SCOPEWARD_PASS": f"pass-of-{api}"}
         assert b"evil" not in upstream.seen[-1].raw
 
 
@@ -203,21 +224,23 @@ def test_T18_where_no_token_is_asked_for_identity_headers_are_removed_too(kind: 
 def test_T18_after_a_refusal_on_the_same_connection_nothing_of_it_is_left(status: str, gateway: RunningGateway, mint: Mint, orders: RecordingUpstream) -> None:
     first = token(mint) if status == "allowed" else "bad"
     before = len(orders.seen)
-    calls = head(f"GET {READ} HTTP/1.1", "Host: a", f"Authorization: Bearer {first}", "x-agw-subject: evil") + head(f"GET {HEALTH} HTTP/1.1", "Host: a")
+    calls = head(f"GET {READ} HTTP/1.1", "Host: gw.example", f"Authorization: Bearer {first}", "x-agw-subject: evil") + head(
+        f"GET {HEALTH} HTTP/1.1", "Host: gw.example"
+    )
     gateway.raw(calls, timeout=0.3)
     assert len(orders.seen) == before + (2 if status == "allowed" else 1)
-    assert believed(orders.seen[-1]) == {}
+    assert believed(orders.seen[-1]) == PASS_ALONE
 
 
 PASS_THROUGH: dict[str, tuple[list[str], int, bool]] = {
     "health": ([f"GET {HEALTH} HTTP/1.1"], 200, True),
     "head of health": ([f"HEAD {HEALTH} HTTP/1.1"], 200, True),
     "hook": (["POST /orders/v1/hook HTTP/1.1", "Content-Length: 0"], 200, True),
-    "preflight": ([f"OPTIONS {READ} HTTP/1.1", "Origin: https://app.example", "Access-Control-Request-Method: GET"], 401, False),
+    "preflight": ([f"OPTIONS {READ} HTTP/1.1", "Origin: https://app.example", "Access-Control-Request-Method: GET"], 403, False),
     "websocket": ([f"GET {HEALTH} HTTP/1.1", "Connection: Upgrade", "Upgrade: websocket"], 403, False),
     "h2c": ([f"GET {HEALTH} HTTP/1.1", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"], 200, True),
     "metadata": (["GET /.well-known/oauth-protected-resource/orders/v1 HTTP/1.1"], 200, False),
-    "probe": (["GET /.well-known/scopeward-probe HTTP/1.1"], 401, False),
+    "probe": (["GET /.well-known/scopeward/probe HTTP/1.1"], 401, False),
     "no API": (["GET / HTTP/1.1"], 404, False),
 }
 
@@ -230,7 +253,7 @@ def test_T19_on_every_path_that_asks_for_no_token_the_callers_identity_ends(kind
     assert answer.status == status
     assert len(orders.seen) - before == int(passes)
     for seen in orders.seen[before:]:
-        assert believed(seen) == {}
+        assert believed(seen) == PASS_ALONE
         assert b"evil" not in seen.raw
         assert not seen.all("upgrade")
         assert not seen.all("http2-settings")

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 import jsonschema
 import pytest
 
-from scopeward.analysis.checks import check
+from scopeward.analysis.checks import check, without_notes
 from scopeward.audit_line import FIELDS, json_schema, parse
 from scopeward.cli.answers import Answers
 from scopeward.cli.starter import starter_policy
@@ -21,6 +22,7 @@ from scopeward.compile.envoy.filters import HTTP_FILTERS
 from scopeward.demo.story import STORY
 from scopeward.errors import CALL_REFERENCES, REFERENCES
 from scopeward.policy.source import Loaded, load
+from scopeward.settings import Settings
 from tools import docs, policy_page
 from tools.markdown import anchor
 
@@ -112,8 +114,22 @@ def test_every_command_is_described() -> None:
     page, readme = GENERATED["docs/commands.md"], (ROOT / "README.md").read_text(encoding="utf-8")
     for name, command in docs.commands():
         assert f"\n## scopeward {name}\n" in page
-        if not isinstance(command, click.Group) or name == "idp":
+        if not isinstance(command, click.Group) or command.invoke_without_command:
             assert f"`scopeward {name}`" in readme
+
+
+def test_every_setting_is_described() -> None:
+    page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    for field in fields(Settings):
+        option = {"policy": "POLICY", "settings_file": "--settings"}.get(field.name, "--" + field.name.replace("_", "-"))
+        assert re.search(rf"^\| `{option}\b", page, re.MULTILINE), field.name
+
+
+def test_every_metric_is_described() -> None:
+    names = set(re.findall(r"_(?:gauge|counter)\(\s*\"(\w+)\"", (ROOT / "src/scopeward/ops/metrics.py").read_text(encoding="utf-8")))
+    described = set(re.findall(r"^\| `scopeward_(\w+?)(?:_total)?` \|", (ROOT / "docs/metrics.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert names == described
+    assert len(names) > 20
 
 
 # ── true ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,7 +165,7 @@ def test_the_demo_in_the_readme_tells_steps_of_the_story_in_their_order() -> Non
     assert told == [title for title in titles if title.partition(".")[0] in docs.STEPS_SHOWN]
     assert shown.rstrip().endswith("Every step went as told.")
     verdicts = re.findall(r"^   \d\d:\d\d:\d\d\.\d{3}  (allowed|\d{3} \S+)", shown, re.MULTILINE)
-    assert verdicts == ["allowed" if step.reference is None else f"{step.status} {step.reference}" for step in STORY]
+    assert verdicts == [step.verdict for step in STORY if step.verdict is not None]
 
 
 def test_whole_lines_of_the_demo_are_cut_and_none_is_changed() -> None:
@@ -183,8 +199,9 @@ def test_an_example_response_says_what_the_registry_says(path: Path) -> None:
         assert fields["scopeward-reference"] == reference.id
         found = METADATA.search(fields.get("www-authenticate", ""))
         assert fields.get("www-authenticate") == docs.challenge_of(reference, found[1] if found else "", "read.orders")
-        said = ANSWERS[reference.id]["body"]
-        assert {**problem, "request_id": said["request_id"]} == said
+        assert set(problem) - {"needs"} == {"detail", "reference", "remedy", "request_id", "status", "title", "type"}
+        if said := ANSWERS.get(reference.id, {}).get("body"):
+            assert {**problem, "request_id": said["request_id"]} == said
         assert (problem["detail"], problem["remedy"], problem["title"]) == (reference.cause, reference.remedy, reference.title)
 
 
@@ -199,6 +216,10 @@ def called(text: str) -> Iterator[tuple[str, list[str]]]:
     joined = re.sub(r"\\\n\s*", " ", text)
     for words in re.findall(r"(?:^|[\s`$(/])scopeward((?: +(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s`|;&)\"'<>]+))+)", joined, re.MULTILINE):
         parts = words.split()
+        again = [number for number, word in enumerate(parts, 1) if word.rpartition("/")[2] == "scopeward"]  # before it, that was a user or an image
+        parts = parts[again[-1] :] if again else parts
+        if not parts or not parts[0][0].isalnum():
+            continue
         yield " ".join(parts[: 2 if parts[0] in COMMANDS and f"{parts[0]} {parts[1] if len(parts) > 1 else ''}" in COMMANDS else 1]), parts
 
 
@@ -215,7 +236,7 @@ def commands_in(path: Path) -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize("path", [p for p in PAGES if name_of(p) != "docs/commands.md"], ids=name_of)
 def test_commands_and_options_that_are_named_exist(path: Path) -> None:
     for name, words in commands_in(path):
-        if name in {"--version", "--help"} or name.endswith(":"):
+        if name.endswith(":"):
             continue
         assert name in COMMANDS, f"scopeward {' '.join(words)}"
         known = {opt for param in COMMANDS[name].params for opt in (*param.opts, *param.secondary_opts)} | OPTIONS_OF_ALL
@@ -245,14 +266,15 @@ def test_targets_of_make_that_are_named_exist() -> None:
 def policies() -> Iterator[tuple[str, str]]:
     yield from ((name_of(path), path.read_text(encoding="utf-8")) for path in sorted(docs.EXAMPLES.glob("*.yaml")))
     for path in PAGES:
-        yield from ((f"{name_of(path)} {number}", text) for number, text in enumerate(blocks(path, "yaml", "yml"), 1))
+        shown = [text for text in blocks(path, "yaml", "yml") if re.search(r"^version: 1$", text, re.MULTILINE)]  # not what other programs read
+        yield from ((f"{name_of(path)} {number}", text) for number, text in enumerate(shown, 1))
 
 
 @pytest.mark.parametrize(("name", "text"), list(policies()), ids=[name for name, _ in policies()])
 def test_a_policy_that_is_shown_passes_check_without_a_warning(name: str, text: str) -> None:
     loaded = load(text.encode(), name)
     assert isinstance(loaded, Loaded), loaded
-    assert check(loaded) == ()
+    assert without_notes(check(loaded)) == ()
 
 
 def test_the_policy_of_the_how_to_is_what_init_writes() -> None:

@@ -2,40 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from scopeward.policy.model import ClientKind, PersonEvidence, Sends, To, Upstream
+from scopeward.policy.model import ClientCertificate, ClientKind, OddPath, PersonEvidence, Sends, StreamKind, To, Upstream
+
+NO_KEYS = '{"keys":[]}'
+"""An empty JWK set (RFC 7517 section 5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerFacts:
-    """What was fetched from an issuer: its usable public keys as a canonical JSON text (RFC 7517 section 5)."""
+    """What was fetched from an issuer: its usable public keys as a canonical JSON text (RFC 7517 section 5).
+
+    ``good_until`` (seconds since the epoch) is when they are too old to be believed; ``None`` is never.
+    """
 
     issuer: str
     jwks: str
+    good_until: int | None = None
+
+
+RevokedWhat = Literal["token-id", "client", "subject", "issuer"]
+"""What a revocation is about: one token by its ``jti``, a client's, a subject's, or all tokens of the issuer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Tokens that are no longer good, always of one issuer (the value of ``iss``, not the policy's name).
+
+    ``value`` is the ``jti``, the client id or the subject; empty for ``issuer``. ``before`` (seconds since the epoch) keeps tokens good whose
+    ``iat`` is that or later; ``None`` revokes later ones too. A token id has no ``before``.
+    """
+
+    issuer: str
+    what: RevokedWhat
+    value: str = ""
+    before: int | None = None
+
+    def covers(self, other: Revocation) -> bool:
+        """Whether it revokes at least the tokens of ``other``, which has the same issuer, what and value."""
+        return self.before is None or (other.before is not None and self.before >= other.before)
+
+
+def strongest(revocations: Iterable[Revocation]) -> dict[tuple[str, RevokedWhat, str], Revocation]:
+    """One for each issuer, what and value: the one that covers the others. A table can hold no more."""
+    found: dict[tuple[str, RevokedWhat, str], Revocation] = {}
+    for revocation in revocations:
+        key = (revocation.issuer, revocation.what, revocation.value)
+        known = found.get(key)
+        if known is None or revocation.covers(known):
+            found[key] = revocation
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that resolve needs and no policy says. ``issuers`` is keyed by the issuer's name in the policy."""
+    """All that resolve needs and no policy says. ``issuers`` is keyed by the issuer's name in the policy.
+
+    ``recent`` and ``settled`` are revocations; the first are few and change often. ``passes`` are the gateway's passes by API name, and
+    ``pass_keys`` is the JWK set that verifies them.
+    """
 
     issuers: Mapping[str, IssuerFacts]
-    revoked: tuple[Revoked, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """A token id that is no longer good, as the pair with its issuer (the value of ``iss``, not the policy's name)."""
-
-    issuer: str
-    token_id: str
+    recent: tuple[Revocation, ...] = ()
+    settled: tuple[Revocation, ...] = ()
+    passes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pass_keys: str = NO_KEYS
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayIssuer:
-    """An issuer with its keys. ``lifetime`` bounds ``exp - iat`` in seconds where the policy refuses longer tokens."""
+    """An issuer with its keys. ``lifetime`` bounds ``exp - iat`` in seconds where the policy refuses longer tokens.
+
+    ``longest_stream`` is in seconds; ``good_until`` is as in ``IssuerFacts``.
+    """
 
     name: str
     issuer: str
@@ -46,6 +88,9 @@ class GatewayIssuer:
     person: PersonEvidence | None
     lifetime: int | None = None
     scope_form: Literal["any", "string"] = "any"
+    jti: Literal["optional", "required"] = "optional"
+    good_until: int | None = None
+    longest_stream: int = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +106,11 @@ class GatewayClient:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A rule in its place. ``id`` is a hash of all that decides it, so that a stale id can only mean "no rule"."""
+    """A rule in its place. ``id`` is a hash of all that decides it, so that a stale id can only mean "no rule".
+
+    ``guards_spelling`` says that other spellings of its literals are refused: they could fall to a rule that asks less. ``guards_slash`` says the
+    same of its paths with a slash at their end.
+    """
 
     id: str
     method: str
@@ -69,6 +118,9 @@ class Operation:
     needs: tuple[str, ...]
     to: To
     public: str | None
+    stream: StreamKind | None = None
+    guards_spelling: bool = False
+    guards_slash: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +134,15 @@ class GatewayApi:
     audience: str
     upstream: Upstream
     operations: tuple[Operation, ...]
+    client_certificate: ClientCertificate | None = None
+    allow: tuple[OddPath, ...] = ()
+    slash: Literal["exact", "same"] = "exact"
+    case: Literal["guarded", "sensitive"] = "guarded"
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What a compiler needs, and nothing else. ``policy_version`` is a hash of the whole model but the keys and revocations."""
+    """What a compiler needs, and nothing else. ``policy_version`` is a hash of all of it that the policy says, and of nothing that was fetched."""
 
     policy_version: str
     public_url: str
@@ -95,4 +151,9 @@ class Gateway:
     apis: tuple[GatewayApi, ...]
     sends: Sends
     unlisted_clients: Literal["refuse", "as_person"]
-    revoked: tuple[Revoked, ...] = field(default=())
+    body_limit: int = 10 * 1024 * 1024
+    ca_bundle: str | None = None
+    recent: tuple[Revocation, ...] = ()
+    settled: tuple[Revocation, ...] = ()
+    passes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pass_keys: str = NO_KEYS

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from scopeward.analysis.gateway import Facts, Gateway, GatewayApi, GatewayClient, GatewayIssuer, IssuerFacts, Operation
+from scopeward.analysis.gateway import Facts, Gateway, GatewayApi, GatewayClient, GatewayIssuer, IssuerFacts, Operation, Revocation
 from scopeward.errors import ScopewardError
-from scopeward.policy.model import Api, Issuer, Policy, Rule, To
-from scopeward.policy.path import join, parse_at, parse_template
+from scopeward.policy.model import Api, Issuer, Policy, Rule, To, Trust
+from scopeward.policy.path import Template, join, parse_at, parse_template
+
+LONGEST_STREAM = 3_600
+"""Seconds, where the policy bounds neither lifetimes nor streams."""
 
 ID_LENGTH = 12
 """Hex digits of an operation's id and of the policy's version: 48 bits, since they tell versions apart and prove nothing."""
@@ -33,15 +37,48 @@ def resolve(policy: Policy, facts: Facts) -> Gateway:
         "apis": tuple(_api(a, issuers[a.issuer], policy.public_url) for a in sorted(policy.apis, key=lambda a: a.name)),
         "sends": policy.sends,
         "unlisted_clients": policy.unlisted_clients,
+        "body_limit": policy.body_limit,
+        "ca_bundle": policy.ca_bundle,
     }
-    revoked = tuple(sorted(set(facts.revoked), key=lambda r: (r.issuer, r.token_id)))
-    return Gateway(policy_version=_version(parts), **parts, revoked=revoked)
+    return Gateway(
+        policy_version=_version(parts),
+        **parts,
+        recent=_sorted(facts.recent),
+        settled=_sorted(facts.settled),
+        passes=facts.passes,
+        pass_keys=facts.pass_keys,
+    )
+
+
+def _sorted(revocations: tuple[Revocation, ...]) -> tuple[Revocation, ...]:
+    return tuple(sorted(set(revocations), key=lambda r: (r.issuer, r.what, r.value, -1 if r.before is None else r.before)))
 
 
 def _issuer(issuer: Issuer, policy: Policy, facts: Facts) -> GatewayIssuer:
     known = _facts_of(issuer, facts)
-    lifetime = next((t.lifetime for t in policy.trust if t.name == issuer.trust and t.over == "refuse"), None)
-    return GatewayIssuer(issuer.name, issuer.issuer, known.jwks, issuer.clock_skew, issuer.typ, issuer.client_claim, issuer.person, lifetime, issuer.scope_form)
+    trust = next((t for t in policy.trust if t.name == issuer.trust), None)
+    return GatewayIssuer(
+        name=issuer.name,
+        issuer=issuer.issuer,
+        jwks=known.jwks,
+        clock_skew=issuer.clock_skew,
+        typ=issuer.typ,
+        client_claim=issuer.client_claim,
+        person=issuer.person,
+        lifetime=trust.lifetime if trust and trust.over == "refuse" else None,
+        scope_form=issuer.scope_form,
+        jti=issuer.jti,
+        good_until=known.good_until,
+        longest_stream=_longest_stream(trust),
+    )
+
+
+def _longest_stream(trust: Trust | None) -> int:
+    """What a stream may last at most, for its token is looked at only when it begins: the longest life that a token can have, or what is said."""
+    if trust is None:
+        return LONGEST_STREAM
+    bounds = [bound for bound in (trust.max_stream, trust.lifetime if trust.over == "refuse" else None) if bound is not None]
+    return min(bounds, default=min(trust.lifetime, LONGEST_STREAM))
 
 
 def _facts_of(issuer: Issuer, facts: Facts) -> IssuerFacts:
@@ -55,8 +92,9 @@ def _facts_of(issuer: Issuer, facts: Facts) -> IssuerFacts:
 
 def _api(api: Api, issuer: Issuer, public_url: str) -> GatewayApi:
     at = parse_at(api.at)
-    placed = [(join(at, parse_template(rule.template)), rule) for rule in api.rules]
+    placed = [(_placed(at, rule, api), rule) for rule in api.rules]
     placed.sort(key=lambda p: (p[0].specificity, p[0].shape, p[1].method))
+    spelt, slashed = _guarded_shapes(placed, api)
     return GatewayApi(
         name=api.name,
         at=api.at,
@@ -64,11 +102,63 @@ def _api(api: Api, issuer: Issuer, public_url: str) -> GatewayApi:
         issuer=api.issuer,
         audience=api.audience,
         upstream=api.upstream,
-        operations=tuple(_operation(api, issuer, rule, str(template)) for template, rule in placed),
+        operations=tuple(_operation(api, issuer, rule, t, spelling=t.shape in spelt, slash=t.shape in slashed) for t, rule in placed),
+        client_certificate=api.client_certificate,
+        allow=tuple(sorted(set(api.allow))),
+        slash=api.slash,
+        case=api.case,
     )
 
 
-def _operation(api: Api, issuer: Issuer, rule: Rule, template: str) -> Operation:
+def _placed(at: Template, rule: Rule, api: Api) -> Template:
+    template = join(at, parse_template(rule.template))
+    return template.without_slash() if api.slash == "same" else template
+
+
+def _guarded_shapes(placed: list[tuple[Template, Rule]], api: Api) -> tuple[frozenset[str], frozenset[str]]:
+    """Templates whose literals, spelt in another way, could fall to a less specific template that lets more through; and those that do with a slash."""
+    groups: dict[str, tuple[Template, dict[str, Rule]]] = {}
+    for template, rule in placed:
+        groups.setdefault(template.shape, (template, {}))[1][rule.method] = rule
+
+    def falls(spelling: Template, rules: Mapping[str, Rule]) -> bool:
+        return any(other.meets(spelling) and _asks_more(rules, others) for other, others in groups.values())
+
+    def falls_with_slash(template: Template, rules: Mapping[str, Rule]) -> bool:
+        """To the first that takes all of them, or to one before it."""
+        slashed = template.with_slash()
+        if slashed is None or slashed.shape in groups:  # a rule that is written with the slash is meant
+            return False
+        for other, others in sorted(groups.values(), key=lambda group: group[0].specificity):
+            if other.meets(slashed) and _asks_more(rules, others):
+                return True
+            if other.contains(slashed):
+                return False
+        return False
+
+    at = len(parse_at(api.at).segments)
+    folds = api.case == "guarded"
+    spelt = {s for s, (t, rules) in groups.items() if Template(t.segments[at:]).has_spellings(any_case=folds) and falls(t, rules)}
+    slashed = {shape for shape, (template, rules) in groups.items() if api.slash == "exact" and falls_with_slash(template, rules)}
+    return frozenset(spelt), frozenset(slashed)
+
+
+def _asks_more(rules: Mapping[str, Rule], others: Mapping[str, Rule]) -> bool:
+    """Whether there is a method that ``others`` let through on easier terms, or at all, or whose answer goes on without the end of a stream."""
+    for method, other in others.items():
+        rule = rules.get(method)
+        if rule is None or (rule.stream and rule.stream != other.stream):
+            return True
+        if rule.public is None and (other.public is not None or _asked(rule) != _asked(other)):
+            return True
+    return False
+
+
+def _asked(rule: Rule) -> tuple[frozenset[str], ...]:
+    return frozenset(rule.needs), frozenset(rule.to.kinds), frozenset(rule.to.clients)
+
+
+def _operation(api: Api, issuer: Issuer, rule: Rule, template: Template, *, spelling: bool, slash: bool) -> Operation:
     to = To(tuple(sorted(set(rule.to.kinds))), tuple(sorted(set(rule.to.clients))))
     content = {
         "api": api.name,
@@ -76,18 +166,19 @@ def _operation(api: Api, issuer: Issuer, rule: Rule, template: str) -> Operation
         "audience": api.audience,
         "issuer": [issuer.name, issuer.issuer],
         "method": rule.method,
-        "template": template,
+        "template": str(template),
         "needs": sorted(rule.needs),
         "to": asdict(to),
         "public": rule.public,
+        "certificate": None if api.client_certificate is None else list(api.client_certificate.names),
     }
-    return Operation(_digest(content), rule.method, template, rule.needs, to, rule.public)
+    return Operation(_digest(content), rule.method, str(template), rule.needs, to, rule.public, rule.stream, spelling, slash)
 
 
 def _version(parts: dict[str, Any]) -> str:
     content = {k: [asdict(x) for x in v] if isinstance(v, tuple) else v for k, v in parts.items() if k != "sends"}
     for issuer in content["issuers"]:
-        del issuer["jwks"]
+        del issuer["jwks"], issuer["good_until"]
     return _digest({**content, "sends": asdict(parts["sends"])})
 
 

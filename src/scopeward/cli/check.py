@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from scopeward.analysis.checks import check
-from scopeward.app import read_policy
 from scopeward.cli.frame import NO
 from scopeward.cli.options import examples, output_option, settings_options
 from scopeward.cli.output import OutputFormat, diagnostic_json, print_diagnostics, print_json, say
-from scopeward.policy.diagnostic import Diagnostic
+from scopeward.policy.diagnostic import SEVERITIES
 from scopeward.policy.model import Policy
 from scopeward.policy.source import Loaded, load
 from scopeward.settings import Settings
+from scopeward.status.words import counted
+from scopeward.warden import read_policy
 
 
 @click.command("check")
@@ -28,37 +29,29 @@ def command(ctx: click.Context, settings: Settings, output: OutputFormat) -> Non
     """Say what is wrong with a policy, and where.
 
     POLICY is the file [SCOPEWARD_POLICY; default: scopeward.yaml]. Nothing is fetched and nothing is changed. The exit status is 0
-    where the policy could be applied, also with warnings, and 1 where it has errors.
+    where the policy could be applied, also with warnings and notes, and 1 where it has errors.
     """
     path = settings.policy.value
     loaded = load(read_policy(path), str(path))
     diagnostics = check(loaded) if isinstance(loaded, Loaded) else loaded
-    errors = sum(d.severity == "error" for d in diagnostics)
+    number = {severity: sum(d.severity == severity for d in diagnostics) for severity in SEVERITIES}
+    good = number["error"] == 0
     if output == "json":
         print_json(
             {
                 "policy": str(path),
-                "ok": not errors,
-                "errors": errors,
-                "warnings": len(diagnostics) - errors,
+                "ok": good,
+                **{f"{severity}s": n for severity, n in number.items()},
                 "diagnostics": [diagnostic_json(d) for d in diagnostics],
             }
         )
     else:
         print_diagnostics(diagnostics)
-        say(f"{path}: {_summary(loaded.policy if isinstance(loaded, Loaded) else None, diagnostics, errors)}")
-    ctx.exit(NO if errors else 0)
+        found = [counted(n, severity) for severity, n in number.items() if n]
+        say(f"{path}: {_summary(loaded.policy, found) if isinstance(loaded, Loaded) and good else ', '.join(found)}")
+    ctx.exit(0 if good else NO)
 
 
-def _summary(policy: Policy | None, diagnostics: tuple[Diagnostic, ...], errors: int) -> str:
-    warnings = len(diagnostics) - errors
-    counted = [counts(n, what) for n, what in ((errors, "error"), (warnings, "warning")) if n]
-    if errors or policy is None:
-        return ", ".join(counted)
+def _summary(policy: Policy, found: list[str]) -> str:
     rules = sum(len(api.rules) for api in policy.apis)
-    return ", ".join(["good", *counted]) + f" ({counts(len(policy.apis), 'API')}, {counts(rules, 'rule')}, {counts(len(policy.clients), 'client')})"
-
-
-def counts(number: int, what: str) -> str:
-    """``1 rule``, ``2 rules``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return ", ".join(["good", *found]) + f" ({counted(len(policy.apis), 'API')}, {counted(rules, 'rule')}, {counted(len(policy.clients), 'client')})"

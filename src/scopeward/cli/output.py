@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import click
 
 from scopeward.errors import ScopewardError
-from scopeward.policy.diagnostic import Diagnostic
+from scopeward.policy.diagnostic import Diagnostic, Severity
 
 OutputFormat = Literal["text", "json"]
 
@@ -74,8 +74,11 @@ def diagnostic_json(d: Diagnostic) -> dict[str, Any]:
     }
 
 
-def _severity(severity: str) -> str:
-    return click.style(severity, fg="red" if severity == "error" else "yellow", bold=True)
+_COLOURS: Final[Mapping[Severity, str]] = {"error": "red", "warning": "yellow", "note": "blue"}
+
+
+def _severity(severity: Severity) -> str:
+    return click.style(severity, fg=_COLOURS[severity], bold=True)
 
 
 def _help() -> str:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import click
 
-from scopeward.app import Prepared
-from scopeward.cli.options import examples, settings_options
+from scopeward.app import Ending
+from scopeward.cli.options import NODE, examples, settings_options
 from scopeward.cli.output import say
 from scopeward.cli.serving import calls_at, follow, until_signalled
 from scopeward.envoy.state_dir import APPLIED, StateDir
 from scopeward.errors import ScopewardError
 from scopeward.settings import Settings
+from scopeward.warden import Prepared
+
+DRAIN = 10.0
+"""Seconds that calls have to end when the node is told to."""
 
 
 @click.command("run")
 @examples("scopeward run", "scopeward run --listen 127.0.0.1:8443 --state-dir /var/lib/scopeward")
-@settings_options("listen", "state_dir", "envoy")
+@settings_options(*NODE)
 def command(settings: Settings) -> None:
     """Run the gateway on the policy that was applied.
 
-    Serves what ``scopeward apply`` put into the state directory, and takes each later ``apply`` at once. Ends with SIGTERM or Ctrl-C.
+    Serves what ``scopeward apply`` put into the state directory, and takes each later ``apply`` at once. SIGTERM or Ctrl-C end it: no more
+    connections are taken, and calls that are under way have ten seconds. SIGHUP ends this process alone: Envoy goes on answering calls, and
+    the next ``scopeward run`` takes it over; so does one that follows a crash.
     """
     state = StateDir(settings.state_dir.value)
     path = state.root / APPLIED
@@ -31,4 +37,5 @@ def command(settings: Settings) -> None:
         for line in calls_at(settings, prepared):
             say(line)
 
-    until_signalled(lambda: follow(settings, state, path, ready))
+    ending = Ending(drain=DRAIN)
+    until_signalled(lambda: follow(settings, state, path, ready, ending), ending)

@@ -19,7 +19,7 @@ def union(old: Snapshot, new: Snapshot) -> Snapshot:
     extensions = dict(new.extensions)
     extensions["decide"] = _merged(old.extensions["decide"], new.extensions["decide"], ("matcher", "matcher_tree", "exact_match_map", "map"))
     extensions[jwt_authn.FILTER] = _with_old_requirements(old.extensions[jwt_authn.FILTER], new.extensions[jwt_authn.FILTER])
-    return Snapshot(old.policy_version, old.listeners, old.routes, tuple(kept.values()), extensions)
+    return Snapshot(old.policy_version, old.listeners, old.routes, tuple(kept.values()), extensions, {**old.secrets, **new.secrets}).sharing(new)
 
 
 def _with_old_requirements(old: Resource, new: Resource) -> Resource:

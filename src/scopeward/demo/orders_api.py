@@ -1,4 +1,4 @@
-"""A small orders API that knows nothing of OAuth: it believes the two headers that the gateway sends."""
+"""A small orders API that knows nothing of OAuth: it believes the two headers that the gateway sends, and lets nobody in without its pass."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+
+from scopeward.demo.check_pass import CheckPass
 
 ORDERS = {"41": {"id": "41", "item": "garden chair", "amount": 2}, "42": {"id": "42", "item": "desk lamp", "amount": 1}}
 
@@ -35,9 +37,9 @@ async def _health(_request: Request) -> JSONResponse:
     return JSONResponse({"status": "up"})
 
 
-def orders_api() -> Starlette:
-    """The API. It must be reachable through the gateway only."""
-    return Starlette(
+def orders_api(issuer: str, audience: str) -> CheckPass:
+    """The API behind the gateway of this ``public_url``, where it is known by this resource URL. It refuses calls around the gateway."""
+    api = Starlette(
         routes=[
             Route("/", _list, methods=["GET"]),
             Route("/", _create, methods=["POST"]),
@@ -46,3 +48,4 @@ def orders_api() -> Starlette:
             Route("/{order_id}/customer", _customer),
         ]
     )
+    return CheckPass(api, issuer=issuer, audience=audience)

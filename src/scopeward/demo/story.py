@@ -27,7 +27,11 @@ class TokenWish:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A call and its expected end. ``edit`` is done to the policy file before: (old text, new text)."""
+    """A call and its expected end. ``edit`` is done to the policy file before: (old text, new text).
+
+    A step that wishes for the same token as one before uses that very token; ``revoke`` revokes it first, by its id. A ``direct`` step goes
+    around the gateway, straight to the API; ``path`` is the API's own then.
+    """
 
     title: str
     path: str
@@ -38,6 +42,16 @@ class Step:
     why: str = ""
     method: str = "GET"
     edit: tuple[str, str] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    direct: bool = False
+    revoke: bool = False
+
+    @property
+    def verdict(self) -> str | None:
+        """What its audit line says first, or ``None`` where the gateway never saw the call."""
+        if self.direct:
+            return None
+        return f"{self.status} {self.reference}" if self.reference else "allowed"
 
 
 SERVICE = TokenWish("order-sync", scopes=("read.orders",))
@@ -80,4 +94,13 @@ STORY: tuple[Step, ...] = (
         why="the policy in force is the edited one",
         edit=("GET /{order_id}/customer: {needs: read.orders, to: people}", "GET /{order_id}/customer: {needs: read.orders, to: [people, claims-copilot]}"),
     ),
+    Step(
+        "Around the gateway, straight to the API, with a header that says 'order-sync': the back door is closed",
+        "/42",
+        401,
+        headers=(("x-agw-client-id", "order-sync"),),
+        direct=True,
+        why="the API lets in what brings the gateway's pass, and only the gateway sends one",
+    ),
+    Step("The service's token of step 1 is revoked: its next call", "/orders/v1/42", 401, SERVICE, "token-revoked", 'error="invalid_token"', revoke=True),
 )

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +19,11 @@ from scopeward.policy.url import Url
 
 LONGEST_QUOTE: Final = 300
 _STEP_SECONDS: Final = 5.0
+_CONNECTIONS: Final = 100
+"""More than all issuers' fetches at once take: one that hangs must not hold the connection that another waits for."""
+
+Heard = Callable[[httpx2.Headers], None]
+"""Is told the headers of an answer with status 200 as soon as they are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ def http_client() -> httpx2.AsyncClient:
             trust_env=True,
             follow_redirects=False,
             timeout=httpx2.Timeout(_STEP_SECONDS),
-            limits=httpx2.Limits(max_connections=10, max_keepalive_connections=2),
+            limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=2),
             headers={"User-Agent": "scopeward", "Accept": "application/json"},
             mounts=dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]")),
         )
@@ -62,7 +67,7 @@ def check_secure(url: str, what: str, *, loopback: bool) -> None:
     """
     try:
         parts = httpx2.URL(url)
-    except httpx2.InvalidURL:
+    except (httpx2.InvalidURL, ValueError):  # ValueError: half a surrogate pair, which JSON can hold and UTF-8 cannot
         raise ScopewardError("idp-document", f"{what} is not a URL") from None
     if parts.scheme not in ("http", "https") or not parts.host or parts.userinfo or parts.fragment or not 1 <= (parts.port or 443) <= 65535:
         raise ScopewardError("idp-document", f"{what} is not an http(s) URL of a host, without user name and fragment")
@@ -71,8 +76,8 @@ def check_secure(url: str, what: str, *, loopback: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its very text. An IPv4 address in an IPv6 one is not taken: systems differ in what they make of it."""
-    return not host.lower().startswith("::ffff:") and Url("http", host, 80, "").loopback
+    """Whether a host is this machine by its very text. No IPv4 address in an IPv6 one and no zone: systems differ in what they make of them."""
+    return "%" not in host and not host.lower().startswith("::ffff:") and Url("http", host, 80, "").loopback
 
 
 @asynccontextmanager
@@ -85,7 +90,7 @@ async def in_time(issuer: str, limits: Limits) -> AsyncIterator[None]:
         raise ScopewardError("idp-unreachable", f"'{printable(issuer)}' did not answer in full within {limits.seconds:g} s") from None
 
 
-async def fetch_document(url: str, client: httpx2.AsyncClient, limits: Limits) -> Mapping[str, Any]:
+async def fetch_document(url: str, client: httpx2.AsyncClient, limits: Limits, heard: Heard | None = None) -> Mapping[str, Any]:
     """The JSON object at ``url``. No redirect is followed: it could lead anywhere, also into this network.
 
     Errors: ``idp-unreachable``, ``idp-document``.
@@ -97,6 +102,8 @@ async def fetch_document(url: str, client: httpx2.AsyncClient, limits: Limits) -
                 raise ScopewardError("idp-document", f"{shown} answers with a redirect ({response.status_code}), and none is followed")
             if response.status_code != 200:
                 raise ScopewardError("idp-document", f"{shown} answers with status {response.status_code}")
+            if heard is not None:
+                heard(response.headers)
             body = await _read(response, shown, limits)
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, ValueError) as error:  # ValueError: a host name that IDNA refuses
         raise ScopewardError("idp-unreachable", f"{shown}: {cause_of(error)}") from None

@@ -19,7 +19,7 @@ from joserfc.jwk import JWKRegistry
 
 from scopeward.errors import ScopewardError
 from scopeward.idp.discovery import IssuerMetadata
-from scopeward.idp.documents import DEFAULT_LIMITS, Limits, fetch_document, in_time, printable
+from scopeward.idp.documents import DEFAULT_LIMITS, Heard, Limits, fetch_document, in_time, printable
 
 LEAST_RSA_BITS: Final = 2048
 """NIST SP 800-131A; RFC 7518 section 3.3."""
@@ -42,13 +42,15 @@ _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
-async def fetch_keys(metadata: IssuerMetadata, client: httpx2.AsyncClient, limits: Limits = DEFAULT_LIMITS) -> str:
+async def fetch_keys(metadata: IssuerMetadata, client: httpx2.AsyncClient, limits: Limits = DEFAULT_LIMITS, heard: Heard | None = None) -> str:
     """The canonical JSON text of the issuer's usable public signing keys (RFC 7517 section 5); see ``usable_keys``.
+
+    ``heard`` is told the answer's headers.
 
     Errors: ``idp-unreachable``, ``idp-document``, ``idp-no-keys``.
     """
     async with in_time(metadata.issuer, limits):
-        document = await fetch_document(metadata.jwks_uri, client, limits)
+        document = await fetch_document(metadata.jwks_uri, client, limits, heard)
     return usable_keys(document, metadata.jwks_uri)
 
 
@@ -79,6 +81,11 @@ def usable_keys(document: Mapping[str, Any], source: str) -> str:
     return _canonical({"keys": keys})
 
 
+def key_ids(jwks: str) -> tuple[str, ...]:
+    """The ``kid`` of each key of a text that ``usable_keys`` made, in its order; ``""`` is a key without one."""
+    return tuple(key.get("kid", "") for key in json.loads(jwks)["keys"])
+
+
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -106,8 +113,8 @@ def _rsa(given: Mapping[str, Any]) -> dict[str, str] | None:
     n, e = _number(given.get("n")), _number(given.get("e"))
     if alg not in _RSA_ALGORITHMS or n is None or e is None:
         return None
-    # with an exponent of 1 every number is its own signature
-    if not LEAST_RSA_BITS <= n.bit_length() <= MOST_RSA_BITS or e < 3 or e % 2 == 0 or e.bit_length() > _MOST_EXPONENT_BITS:
+    # with an exponent of 1 every number is its own signature; an even modulus is no product of two large primes, and Envoy takes no set with one
+    if not LEAST_RSA_BITS <= n.bit_length() <= MOST_RSA_BITS or n % 2 == 0 or e < 3 or e % 2 == 0 or e.bit_length() > _MOST_EXPONENT_BITS:
         return None
     return {"kty": "RSA", "alg": alg, "n": _text(_shortest(n)), "e": _text(_shortest(e))}
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from scopeward.errors import REFERENCES
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "note"]
+"""An error keeps a policy from being applied; a warning is for whoever applies it; a note only for whoever asks with ``scopeward check``."""
+
+SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
+"""The graver first."""
 
 MOST_SHOWN = 50
 """Diagnostics listed at once; one more entry says how many there are beyond."""
@@ -63,11 +67,11 @@ def suggestion(name: str, known: Iterable[str]) -> str | None:
 
 
 def limited(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """In order of place, errors before warnings where they share one, and at most ``MOST_SHOWN`` with a count of the rest."""
-    ordered = sorted(diagnostics, key=lambda d: (d.span, d.severity, d.reference, d.message))
+    """In order of place, the graver first where they share one, and at most ``MOST_SHOWN`` with a count of the rest, which is as grave as they are."""
+    ordered = sorted(diagnostics, key=lambda d: (d.span, SEVERITIES.index(d.severity), d.reference, d.message))
     shown, rest = ordered[:MOST_SHOWN], ordered[MOST_SHOWN:]
     if not rest:
         return tuple(shown)
-    severity: Severity = "error" if any(d.severity == "error" for d in rest) else "warning"
-    more = Diagnostic(rest[0].reference, severity, f"and {len(rest)} more", rest[0].span, "Correct those above first.")
+    gravest = min(rest, key=lambda d: SEVERITIES.index(d.severity))
+    more = Diagnostic(gravest.reference, gravest.severity, f"and {len(rest)} more", rest[0].span, "Correct those above first.")
     return (*shown, more)

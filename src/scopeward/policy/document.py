@@ -9,20 +9,29 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from scopeward.policy.model import OnFull, StreamKind
 from scopeward.policy.scalars import (
     URL_SCHEMA,
     At,
+    BodySize,
+    CertificateNames,
+    CertificatePlace,
+    FilePath,
     Flag,
     Lifetime,
     NameKey,
     Names,
+    OddPaths,
     Omittable,
     OperationKey,
+    PlaintextReason,
     Prose,
-    Reason,
+    PublicReason,
     Shorthand,
     Skew,
     SomeNames,
+    Stale,
+    StreamLife,
     Text,
     Timeout,
     Version,
@@ -67,6 +76,16 @@ class PersonEntry(Entry):
         return self
 
 
+class KeysEntry(Entry):
+    """How an issuer's keys are kept."""
+
+    max_stale: Stale = Field(
+        "24h",
+        validate_default=True,
+        description="How long the last good keys serve while the issuer publishes none that are usable, from 1m to 30d; then its tokens are refused.",
+    )
+
+
 class IssuerEntry(Entry):
     """Who signs tokens."""
 
@@ -79,32 +98,48 @@ class IssuerEntry(Entry):
         "any", description="'string' where scopes are always one string ('a b'): faster; a token with an array of scopes then has none."
     )
     person: Omittable[PersonEntry] = Field(None, description="What proves that a token speaks for a person; without it nobody is a person.")
-    trust: Literal["internal", "external"] = Field("external", description="Which entry of 'trust' bounds the lifetime of its tokens.")
+    trust: Literal["internal", "external"] = Field("external", description="Which entry of 'trust' bounds its tokens, and says how they are logged.")
+    jti: Literal["optional", "required"] = Field(
+        "optional", description="'required': a token without an id ('jti') is refused, so that each token can be revoked by itself."
+    )
+    keys: KeysEntry = Field(default_factory=lambda: KeysEntry.model_validate({}), description="How the issuer's keys are kept.")
 
 
 class TrustEntry(Entry):
-    """How long a token may live."""
+    """How long a token may live, and how its calls are logged."""
 
     lifetime: Lifetime = Field(description="The longest 'exp' minus 'iat', such as '15m'.")
     over: Literal["report", "refuse"] = Field(
         "report", description="'refuse' a token that lives longer, or leave it to whoever reads 'iat' and 'exp' in the audit line."
     )
 
+    log: Literal["normal", "full"] = Field("normal", description="'full': no call may go unrecorded; then 'audit.on_full' is 'refuse' where nothing is said.")
+    max_stream: Omittable[StreamLife] = Field(
+        None, description="The longest duration of a stream, from 1s to 7d, such as '30m'. Left out: the 'lifetime' where 'over: refuse', else an hour at most."
+    )
+
 
 class TrustsEntry(Entry):
-    """Lifetimes by trust."""
+    """Lifetimes and logging by trust."""
 
     internal: Omittable[TrustEntry] = Field(None, description="For issuers with 'trust: internal'.")
     external: Omittable[TrustEntry] = Field(None, description="For issuers with 'trust: external'.")
 
 
 class SendsEntry(Entry):
-    """Headers that tell an upstream who calls. A name of 'null' sends none."""
+    """Headers that tell an upstream who calls, and that the call came through the gateway. A name of 'null' sends none."""
 
     client: Text | None = Field("x-agw-client-id", description="Header with the client id.")
     subject: Text | None = Field("x-agw-subject", description="Header with the subject.")
     issuer: Text | None = Field(None, description="Header with the issuer.")
     scopes: Text | None = Field(None, description="Header with the token's scopes.")
+    pass_: Text | None = Field("x-scopeward-pass", alias="pass", description="Header with the gateway's pass: this call came through the gateway.")
+
+
+class LimitsEntry(Entry):
+    """How much a call may be."""
+
+    body: BodySize = Field("10MiB", validate_default=True, description="The largest body of a call, from 1KiB to 1GiB, such as '10MiB'.")
 
 
 class DefaultsEntry(Entry):
@@ -112,7 +147,8 @@ class DefaultsEntry(Entry):
 
     to: SomeNames = Field(["people", "services"], description="Whom rules without 'to' let in: people, services, agents, or clients by name.")
     unlisted_clients: Literal["refuse", "as_person"] = Field("refuse", description="Whether a person's token by a client that is not listed is refused.")
-    sends: SendsEntry = Field(SendsEntry.model_construct(), description="Headers that tell an upstream who calls.")
+    sends: SendsEntry = Field(SendsEntry.model_construct(), description="Headers that the gateway adds for upstreams.")
+    limits: LimitsEntry = Field(default_factory=lambda: LimitsEntry.model_validate({}), description="How much a call may be.")
 
 
 class ScopeEntry(Entry):
@@ -144,7 +180,10 @@ class RuleEntry(Entry):
 
     needs: Omittable[Names] = Field(None, description="A scope, or a list of which all are needed.")
     to: Omittable[SomeNames] = Field(None, description="Whom the rule lets in: people, services, agents, or clients by name.")
-    public: Omittable[Reason] = Field(None, description="Why everybody may call this without a token.")
+    public: Omittable[PublicReason] = Field(None, description="Why everybody may call this without a token.")
+    stream: Omittable[StreamKind] = Field(
+        None, description="The answer goes on: server-sent events, a WebSocket or gRPC. Left out: it ends, and an upgrade is refused."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> RuleEntry:
@@ -164,10 +203,36 @@ class UpstreamEntry(Entry):
     )
     host_header: Literal["upstream", "caller"] = Field("upstream", description="Whose Host the upstream sees.")
     forward_token: Flag = Field(False, description="Whether the caller's token goes on to the upstream.")
+    client_certificate: Omittable[CertificatePlace] = Field(
+        None, description="The file with certificate and key (PEM) with which the gateway shows itself to the upstream: 'file:/path.pem'."
+    )
+    plaintext: Omittable[PlaintextReason] = Field(None, description="Why calls may go there in clear text, where the URL is http and not on loopback.")
 
 
 def _short_upstream(value: object) -> object:
     return {"url": value} if isinstance(value, str) else value
+
+
+class ClientCertificateEntry(Entry):
+    """Which client certificates an API takes."""
+
+    names: CertificateNames = Field(
+        description="Subject alternative names, of which the certificate must have one, as its only one of that type: 'dns:client.example', 'uri:spiffe://…'."
+    )
+
+
+def _short_certificate(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value != "required":
+        raise refuse("policy-value", "'required', or a mapping with 'names', is needed here")
+    return ClientCertificateEntry.model_construct(names=[])
+
+
+class PathEntry(Entry):
+    """Which odd forms of path an API takes; what is not named here is refused, since servers read it in different ways."""
+
+    allow: OddPaths = Field(description="'semicolon' (;), 'percent' (%25), 'space' (%20), 'dot' (a segment that ends in a dot), or a list.")
 
 
 class ApiEntry(Entry):
@@ -179,6 +244,32 @@ class ApiEntry(Entry):
         description="Where calls go: a URL, or a mapping with 'url'."
     )
     rules: dict[OperationKey, RuleEntry] = Field(description="By operation, such as 'GET /{id}'. What no rule covers is refused.")
+    client_certificate: Omittable[
+        Annotated[ClientCertificateEntry, BeforeValidator(_short_certificate), Shorthand({"type": "string", "const": "required"})]
+    ] = Field(None, description="Calls need a client certificate that the node's authorities signed: any ('required'), or one of the 'names'.")
+    path: Omittable[PathEntry] = Field(None, description="Which odd forms of path are taken; without it none is.")
+    slash: Literal["exact", "same"] = Field("exact", description="'same' where a path with a slash at its end is the one without.")
+    case: Literal["guarded", "sensitive"] = Field(
+        "guarded",
+        description="'guarded': another spelling of a literal segment is refused where a '{parameter}' would take it and ask less. 'sensitive' where the upstream "
+        "tells /ADMIN from /admin.",
+    )
+
+
+class NetworkEntry(Entry):
+    """How the gateway reaches others."""
+
+    ca_bundle: Omittable[FilePath] = Field(None, description="File of the authorities (PEM) that verify TLS upstreams; the system's where left out.")
+
+
+class AuditEntry(Entry):
+    """The record of calls."""
+
+    on_full: Omittable[OnFull] = Field(
+        None,
+        description="Calls that cannot be recorded are refused ('refuse'), or let go on and counted ('count'). Left out: 'refuse' where a trust says "
+        "'log: full', else 'count'.",
+    )
 
 
 class PolicyDocument(Entry):
@@ -187,8 +278,10 @@ class PolicyDocument(Entry):
     version: Version = Field(description="The version of the language: 1.")
     public_url: WebOrigin = Field(description="How callers reach the gateway: http(s)://host[:port].")
     issuers: dict[NameKey, IssuerEntry] = Field(description="Who signs tokens. This version takes exactly one.")
-    trust: TrustsEntry = Field(TrustsEntry.model_construct(), description="How long tokens may live, by the issuer's trust.")
+    trust: TrustsEntry = Field(TrustsEntry.model_construct(), description="How long tokens may live, and how their calls are logged, by the issuer's trust.")
     defaults: DefaultsEntry = Field(DefaultsEntry.model_construct(), description="What holds where nothing else is said.")
     scopes: dict[NameKey, ScopeEntry] = Field({}, description="Every scope with what it means; a verb first: 'read.orders'.")
     clients: dict[NameKey, ClientEntry] = Field({}, description="The OAuth clients that may call.")
     apis: dict[NameKey, ApiEntry] = Field(description="The protected upstreams.")
+    network: NetworkEntry = Field(NetworkEntry.model_construct(), description="How the gateway reaches others.")
+    audit: AuditEntry = Field(AuditEntry.model_construct(), description="The record of calls.")

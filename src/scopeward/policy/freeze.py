@@ -2,33 +2,69 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Literal, get_args
 
-from scopeward.policy.document import ApiEntry, IssuerEntry, PersonEntry, PolicyDocument, RuleEntry, TrustsEntry, UpstreamEntry
-from scopeward.policy.model import Api, Caller, Client, Issuer, PersonEvidence, Policy, Rule, Scope, Sends, To, Trust, Upstream
+from scopeward.policy.document import (
+    ApiEntry,
+    ClientCertificateEntry,
+    ClientEntry,
+    IssuerEntry,
+    PathEntry,
+    PersonEntry,
+    PolicyDocument,
+    RuleEntry,
+    SendsEntry,
+    TrustEntry,
+    TrustsEntry,
+    UpstreamEntry,
+)
+from scopeward.policy.model import (
+    Api,
+    Caller,
+    Client,
+    ClientCertificate,
+    Issuer,
+    OddPath,
+    PersonEvidence,
+    Policy,
+    Rule,
+    Scope,
+    Sends,
+    To,
+    Trust,
+    Upstream,
+)
 
 
 def freeze(document: PolicyDocument) -> Policy:
     """The policy that the document says."""
     issuers = tuple(_issuer(name, entry) for name, entry in document.issuers.items())
     only = issuers[0].name if issuers else ""
-    sends = document.defaults.sends
     default_to = _to(document.defaults.to)
     return Policy(
         public_url=document.public_url.rstrip("/"),
         issuers=issuers,
         scopes=tuple(Scope(name, entry.says) for name, entry in document.scopes.items()),
-        clients=tuple(
-            Client(name, entry.kind, entry.issuer if entry.issuer is not None else only, entry.id, None if entry.may is None else _distinct(entry.may))
-            for name, entry in document.clients.items()
-        ),
+        clients=tuple(_client(name, entry, only) for name, entry in document.clients.items()),
         apis=tuple(_api(name, entry, issuers, default_to) for name, entry in document.apis.items()),
-        trust=_trust(document.trust),
-        sends=Sends(sends.client, sends.subject, sends.issuer, sends.scopes),
+        trust=_trusts(document.trust),
+        sends=_sends(document.defaults.sends),
         unlisted_clients=document.defaults.unlisted_clients,
         version=document.version,
         default_to=default_to,
+        body_limit=document.defaults.limits.body,
+        ca_bundle=document.network.ca_bundle,
+        audit_on_full=document.audit.on_full,
     )
+
+
+def _client(name: str, entry: ClientEntry, only_issuer: str) -> Client:
+    issuer = entry.issuer if entry.issuer is not None else only_issuer
+    return Client(name, entry.kind, issuer, entry.id, None if entry.may is None else _distinct(entry.may))
+
+
+def _sends(entry: SendsEntry) -> Sends:
+    return Sends(client=entry.client, subject=entry.subject, issuer=entry.issuer, scopes=entry.scopes, pass_=entry.pass_)
 
 
 def _issuer(name: str, entry: IssuerEntry) -> Issuer:
@@ -42,6 +78,8 @@ def _issuer(name: str, entry: IssuerEntry) -> Issuer:
         scope_form=entry.scope_form,
         person=None if entry.person is None else _person(entry.person),
         trust=entry.trust,
+        jti=entry.jti,
+        max_stale=int(entry.keys.max_stale),
     )
 
 
@@ -53,13 +91,16 @@ def _person(entry: PersonEntry) -> PersonEvidence:
     return PersonEvidence(entry.claim, "present")
 
 
-def _trust(entry: TrustsEntry) -> tuple[Trust, ...]:
-    given = []
-    if entry.external is not None:
-        given.append(Trust("external", int(entry.external.lifetime), entry.external.over))
-    if entry.internal is not None:
-        given.append(Trust("internal", int(entry.internal.lifetime), entry.internal.over))
-    return tuple(given)
+def _trusts(entries: TrustsEntry) -> tuple[Trust, ...]:
+    given = (_trust("external", entries.external), _trust("internal", entries.internal))
+    return tuple(trust for trust in given if trust is not None)
+
+
+def _trust(name: Literal["internal", "external"], entry: TrustEntry | None) -> Trust | None:
+    if entry is None:
+        return None
+    max_stream = None if entry.max_stream is None else int(entry.max_stream)
+    return Trust(name, int(entry.lifetime), entry.over, entry.log, max_stream)
 
 
 def _api(name: str, entry: ApiEntry, issuers: tuple[Issuer, ...], default_to: To) -> Api:
@@ -72,19 +113,40 @@ def _api(name: str, entry: ApiEntry, issuers: tuple[Issuer, ...], default_to: To
         upstream=_upstream(entry.upstream),
         rules=tuple(_rule(key, rule, default_to) for key, rule in entry.rules.items()),
         audience_stated=entry.audience is not None,
+        client_certificate=None if entry.client_certificate is None else _client_certificate(entry.client_certificate),
+        allow=_allowed(entry.path),
+        slash=entry.slash,
+        case=entry.case,
     )
 
 
+def _client_certificate(entry: ClientCertificateEntry) -> ClientCertificate:
+    return ClientCertificate(_distinct(entry.names))
+
+
+def _allowed(entry: PathEntry | None) -> tuple[OddPath, ...]:
+    """In the order of the language, so that the order of writing makes no other policy."""
+    forms: tuple[OddPath, ...] = get_args(OddPath)
+    return tuple(form for form in forms if entry is not None and form in entry.allow)
+
+
 def _upstream(entry: UpstreamEntry) -> Upstream:
-    return Upstream(entry.url, float(entry.timeout), entry.host_header, entry.forward_token)
+    return Upstream(
+        url=entry.url,
+        timeout=float(entry.timeout),
+        host_header=entry.host_header,
+        forward_token=entry.forward_token,
+        client_certificate=entry.client_certificate,
+        plaintext=entry.plaintext,
+    )
 
 
 def _rule(key: str, entry: RuleEntry, default_to: To) -> Rule:
     method, _, template = key.partition(" ")
     if entry.public is not None:
-        return Rule(method, template, public=entry.public)
+        return Rule(method, template, public=entry.public, stream=entry.stream)
     to = default_to if entry.to is None else _to(entry.to)
-    return Rule(method, template, _distinct(entry.needs or []), to)
+    return Rule(method, template, _distinct(entry.needs or []), to, stream=entry.stream)
 
 
 def _to(words: list[str]) -> To:

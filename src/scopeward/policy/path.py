@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 SegmentKind = Literal["literal", "parameter", "rest"]
 
@@ -25,6 +25,9 @@ _LITERAL = re.compile(r"[A-Za-z0-9\-._~:@+,=$!]+")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 REST = "**"
+
+ESCAPABLE: Final = frozenset(":@+,=$!")
+"""What of a literal a caller may also send percent-encoded (RFC 3986 section 2.2: 'reserved'); servers take both for one."""
 
 
 class TemplateError(ValueError):
@@ -66,19 +69,63 @@ class Template:
         """Whether it ends in ``**``."""
         return bool(self.segments) and self.segments[-1].kind == "rest"
 
-    def matches(self, path: str) -> bool:
-        """Whether ``path`` (without its query, normalized: see ``split_path``) is one of the template's paths."""
+    def matches(self, path: str, *, any_case: bool = False) -> bool:
+        """Whether ``path`` (without its query, normalized: see ``split_path``) is one of the template's paths.
+
+        ``any_case`` compares literals without regard to the case of ASCII letters.
+        """
         parts = split_path(path)
         if parts is None:
             return False
         fixed = self.segments[:-1] if self.open_ended else self.segments
         if len(parts) < len(fixed) or (len(parts) > len(fixed) and not self.open_ended):
             return False
-        return all(_fits(segment, part) for segment, part in zip(fixed, parts, strict=False))
+        return all(_fits(segment, part, any_case=any_case) for segment, part in zip(fixed, parts, strict=False))
+
+    def meets(self, other: Template) -> bool:
+        """Whether some path of ``other``, spelt with letters of another case, would be one of this less specific template's."""
+        if self.specificity <= other.specificity:
+            return False
+        mine = self.segments[:-1] if self.open_ended else self.segments
+        its = other.segments[:-1] if other.open_ended else other.segments
+        if (len(its) > len(mine) and not self.open_ended) or (len(mine) > len(its) and not other.open_ended):
+            return False
+        return all(_alike(m, i) for m, i in zip(mine, its, strict=False))
+
+    def contains(self, other: Template) -> bool:
+        """Whether all paths of ``other`` are this template's, too."""
+        mine = self.segments[:-1] if self.open_ended else self.segments
+        its = other.segments[:-1] if other.open_ended else other.segments
+        if len(its) < len(mine) or (not self.open_ended and (len(its) > len(mine) or other.open_ended)):
+            return False
+        return all(m == i or (m.kind == "parameter" and i.text != "") for m, i in zip(mine, its, strict=False))
+
+    def has_spellings(self, *, any_case: bool) -> bool:
+        """Whether a literal can be spelt in another way: with characters percent-encoded, or with ``any_case`` in letters of another case."""
+        return any(s.kind == "literal" and (not ESCAPABLE.isdisjoint(s.text) or (any_case and s.text.swapcase() != s.text)) for s in self.segments)
+
+    def with_slash(self) -> Template | None:
+        """The template with a slash at its end; ``None`` where it has one, or takes everything below it."""
+        if self.open_ended or (self.segments and self.segments[-1] == Segment("literal", "")):
+            return None
+        return Template((*self.segments, Segment("literal", "")))
+
+    def without_slash(self) -> Template:
+        """The template without a slash at its end."""
+        return Template(self.segments[:-1]) if self.segments and self.segments[-1] == Segment("literal", "") else self
 
 
-def _fits(segment: Segment, part: str) -> bool:
-    return part != "" if segment.kind == "parameter" else part == segment.text
+def _alike(one: Segment, other: Segment) -> bool:
+    """Whether one text, but for the case of its letters, can be both segments. A parameter is never empty."""
+    if "parameter" in (one.kind, other.kind):
+        return "" not in (one.text, other.text)
+    return one.text.lower() == other.text.lower()
+
+
+def _fits(segment: Segment, part: str, *, any_case: bool) -> bool:
+    if segment.kind == "parameter":
+        return part != ""
+    return part == segment.text or (any_case and part.isascii() and part.lower() == segment.text.lower())
 
 
 def split_path(path: str) -> tuple[str, ...] | None:

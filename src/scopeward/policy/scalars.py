@@ -6,7 +6,8 @@ A reader's complaint is a ``PydanticCustomError`` whose type is the reference; i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from string import ascii_letters
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, GetJsonSchemaHandler, WithJsonSchema
@@ -14,6 +15,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from scopeward.policy.diagnostic import suggestion
+from scopeward.policy.model import OddPath
 from scopeward.policy.path import TemplateError, parse_at, parse_template
 from scopeward.policy.tree import PlainText
 from scopeward.policy.url import UrlError, parse_origin, parse_url
@@ -26,6 +28,16 @@ MOST_NAMES = 1000
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,7})(ms|s|m|h|d)")
+
+_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_SIZE = re.compile(r"([0-9]{1,10})(B|KiB|MiB|GiB)")
+
+CERTIFICATE_FROM = "file:"
+"""How a place of a certificate begins; other places come later."""
+
+# RFC 1035 section 2.3.1, and '_' for container networks; RFC 3986 section 3.1
+_DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.+")
 
 _TEXT_SCHEMA: JsonSchemaValue = {"type": ["string", "number", "boolean"]}
 """An editor reads an unquoted 012345 or ON as a number or boolean; here both are text."""
@@ -69,10 +81,15 @@ def _prose(value: object) -> str:
     return text
 
 
-def _reason(value: object) -> str:
-    if isinstance(value, PlainText) and value.lower() in {"true", "false", "yes", "no", "on", "off"}:
-        raise refuse("policy-type", "the reason is needed here as text: why may everybody call this without a token?")
-    return _prose(value)
+def _reason(question: str) -> BeforeValidator:
+    """Text that answers the question. A plain ``true`` is the answer of somebody who takes the key for a switch."""
+
+    def check(value: object) -> str:
+        if isinstance(value, PlainText) and value.lower() in {"true", "false", "yes", "no", "on", "off"}:
+            raise refuse("policy-type", f"the reason is needed here as text: {question}")
+        return _prose(value)
+
+    return BeforeValidator(check)
 
 
 def _flag(value: object) -> bool:
@@ -91,20 +108,76 @@ def _version(value: object) -> int:
     return 1
 
 
-def _duration(value: object, *, least: float, most: str, fractions: bool = False) -> float:
+def _duration(value: object, *, least: str, most: str, fractions: bool = False) -> float:
     found = _DURATION.fullmatch(_text(value))
     if not found or (found.group(2) == "ms" and not fractions):
         units = "ms, s, m, h or d" if fractions else "s, m, h or d"
         raise refuse("policy-value", f"a duration is a whole number with its unit ({units}), such as '30s'")
-    seconds = int(found.group(1)) * _SECONDS[found.group(2)]
-    number, unit = most[:-1], most[-1]
-    if not least <= seconds <= int(number) * _SECONDS[unit]:
-        raise refuse("policy-value", f"the duration must be at most {most}" + (" and at least 1s" if least == 1 else " and more than nothing"))
+    seconds = _measured(found.group(), _SECONDS)
+    if not _measured(least, _SECONDS) <= seconds <= _measured(most, _SECONDS):
+        raise refuse("policy-value", f"the duration must be at most {most} and " + ("more than nothing" if fractions else f"at least {least}"))
     return seconds
+
+
+def _measured(text: str, units: Mapping[str, float]) -> float:
+    """A number with its unit, as one of the patterns above took it."""
+    number = text.rstrip(ascii_letters)
+    return int(number) * units[text[len(number) :]]
 
 
 def _duration_type(**limits: Any) -> BeforeValidator:
     return BeforeValidator(lambda value: _duration(value, **limits))
+
+
+def _size(value: object, *, least: str, most: str) -> int:
+    """Bytes. Powers of 1024 only: ``MB`` is a million to one reader and 1,048,576 to the next."""
+    found = _SIZE.fullmatch(_text(value))
+    if not found:
+        raise refuse("policy-value", "a size is a whole number with its unit (B, KiB, MiB or GiB), such as '10MiB'")
+    size = _measured(found.group(), _BYTES)
+    if not _measured(least, _BYTES) <= size <= _measured(most, _BYTES):
+        raise refuse("policy-value", f"the size must be at most {most} and at least {least}")
+    return int(size)
+
+
+def _file_path(value: object) -> str:
+    """A file of the node. Absolute, since the policy does not know where the program stands; and no other spelling of another path."""
+    path = _text(value)
+    if not path.startswith("/"):
+        raise refuse("policy-value", "the path of a file must be absolute: begin it with '/'")
+    if path != path.strip() or not path.isprintable():
+        raise refuse("policy-value", "the path must not end with a space or hold control characters")
+    if {"", ".", ".."} & set(path[1:].split("/")):
+        raise refuse("policy-value", "the path must name a file, without '//', '.' and '..'")
+    return path
+
+
+def _certificate_place(value: object) -> str:
+    text = _text(value)
+    if not text.startswith(f"{CERTIFICATE_FROM}/"):
+        later = "; 'vault:' comes in a later version" if text.startswith("vault:") else ""
+        raise refuse("policy-value", f"a certificate is named as 'file:/path.pem', an absolute path{later}")
+    return CERTIFICATE_FROM + _file_path(text.removeprefix(CERTIFICATE_FROM))
+
+
+def _certificate_name(value: object) -> str:
+    """``dns:…`` or ``uri:…`` (RFC 5280 section 4.2.1.6), in the one spelling that is compared with the certificate's."""
+    kind, colon, name = _text(value).partition(":")
+    if not colon or kind not in {"dns", "uri"}:
+        raise refuse("policy-value", "a name of a certificate begins with 'dns:' or 'uri:', such as 'dns:client.example'")
+    if not name or not name.isascii() or not name.isprintable() or " " in name:
+        raise refuse("policy-value", f"the name after '{kind}:' must not be empty or hold spaces, control characters or letters beyond ASCII")
+    if kind == "dns" and name != name.lower():
+        raise refuse("policy-value", "a DNS name is written in lower case here")
+    if kind == "dns" and not _DNS_NAME.fullmatch(name):
+        raise refuse(
+            "policy-value", "a DNS name is parts of letters, digits, '-' and '_' with '.' between them; it is compared whole, so '*' stands for nothing"
+        )
+    if kind == "uri" and "," in name:
+        raise refuse("policy-value", "a URI here holds no comma: the engine could not tell it from two URIs")
+    if kind == "uri" and not _URI.fullmatch(name):
+        raise refuse("policy-value", "a URI begins with its scheme, such as 'uri:spiffe://example/client'")
+    return f"{kind}:{name}"
 
 
 def _url(read: Callable[[str], object]) -> BeforeValidator:
@@ -154,11 +227,16 @@ def _one_or_many(value: object) -> object:
     return value
 
 
-def _some(value: object) -> object:
-    many = _one_or_many(value)
-    if not many:
-        raise refuse("policy-value", "at least one name is needed here: an empty list lets nobody in")
-    return many
+def _some(says: str) -> BeforeValidator:
+    """One or many; ``says`` is what an empty list would say."""
+
+    def check(value: object) -> object:
+        many = _one_or_many(value)
+        if not many:
+            raise refuse("policy-value", f"at least one name is needed here: an empty list {says}")
+        return many
+
+    return BeforeValidator(check)
 
 
 class Shorthand:
@@ -192,6 +270,13 @@ Omittable = Annotated[T | None, BeforeValidator(_given), _WithoutNull()]
 """A key that may be left out (``None``), and takes no null where it stands."""
 
 _DURATION_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": r"^[0-9]{1,7}(s|m|h|d)$", "examples": ["30s", "15m", "12h"]}
+_SIZE_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": r"^[0-9]{1,10}(B|KiB|MiB|GiB)$", "examples": ["512KiB", "10MiB"]}
+_FILE_PATTERN = "(/[^/]+)+"
+_CERTIFICATE_NAME_SCHEMA: JsonSchemaValue = {
+    "type": "string",
+    "pattern": r"^(dns:[a-z0-9_.-]+|uri:[A-Za-z][A-Za-z0-9+.-]*:\S+)$",
+    "examples": ["dns:client.example", "uri:spiffe://example/client"],
+}
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 URL_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": "^https?://[^/?#@]+(/[^?#]*)?$"}
 _OPERATION_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": f"^({'|'.join(METHODS)}) /"}
@@ -200,15 +285,21 @@ Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_TEXT_SCHEMA)]
 NameKey = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 Word = Annotated[str, BeforeValidator(_word), WithJsonSchema(_TEXT_SCHEMA)]
 Prose = Annotated[str, BeforeValidator(_prose), WithJsonSchema(_TEXT_SCHEMA)]
-Reason = Annotated[str, BeforeValidator(_reason), WithJsonSchema({"type": "string", "minLength": 1})]
+PublicReason = Annotated[str, _reason("why may everybody call this without a token?"), WithJsonSchema({"type": "string", "minLength": 1})]
+PlaintextReason = Annotated[str, _reason("why is clear text safe on this way?"), WithJsonSchema({"type": "string", "minLength": 1})]
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
 Version = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1, "type": "integer"})]
 # Envoy reads a skew of 0 as "not set", which is 60 s there: the least that can be kept is 1 s
-Skew = Annotated[int, _duration_type(least=1, most="10m"), WithJsonSchema(_DURATION_SCHEMA)]
-Lifetime = Annotated[int, _duration_type(least=1, most="366d"), WithJsonSchema(_DURATION_SCHEMA)]
+Skew = Annotated[int, _duration_type(least="1s", most="10m"), WithJsonSchema(_DURATION_SCHEMA)]
+Lifetime = Annotated[int, _duration_type(least="1s", most="366d"), WithJsonSchema(_DURATION_SCHEMA)]
+# less would refuse calls at the first look that fails; more is no bound on how long a stolen key serves
+Stale = Annotated[int, _duration_type(least="1m", most="30d"), WithJsonSchema(_DURATION_SCHEMA)]
+StreamLife = Annotated[int, _duration_type(least="1s", most="7d"), WithJsonSchema(_DURATION_SCHEMA)]
+# less refuses any form with a few fields; more is beyond what one node can hold for several callers at once
+BodySize = Annotated[int, BeforeValidator(lambda value: _size(value, least="1KiB", most="1GiB")), WithJsonSchema(_SIZE_SCHEMA)]
 Timeout = Annotated[
     float,
-    _duration_type(least=0.001, most="1h", fractions=True),
+    _duration_type(least="1ms", most="1h", fractions=True),
     WithJsonSchema({**_DURATION_SCHEMA, "pattern": r"^[0-9]{1,7}(ms|s|m|h|d)$"}),
 ]
 WebUrl = Annotated[str, _url(parse_url), WithJsonSchema(URL_SCHEMA)]
@@ -216,4 +307,9 @@ WebOrigin = Annotated[str, _url(parse_origin), WithJsonSchema({"type": "string",
 At = Annotated[str, BeforeValidator(_at), WithJsonSchema({"type": "string", "pattern": "^/([^/]+(/[^/]+)*)?$"})]
 OperationKey = Annotated[str, BeforeValidator(_operation), WithJsonSchema(_OPERATION_SCHEMA)]
 Names = Annotated[list[Text], BeforeValidator(_one_or_many), Shorthand()]
-SomeNames = Annotated[list[Text], BeforeValidator(_some), Shorthand()]
+SomeNames = Annotated[list[Text], _some("lets nobody in"), Shorthand()]
+FilePath = Annotated[str, BeforeValidator(_file_path), WithJsonSchema({"type": "string", "pattern": f"^{_FILE_PATTERN}$"})]
+CertificatePlace = Annotated[str, BeforeValidator(_certificate_place), WithJsonSchema({"type": "string", "pattern": f"^{CERTIFICATE_FROM}{_FILE_PATTERN}$"})]
+CertificateName = Annotated[str, BeforeValidator(_certificate_name), WithJsonSchema(_CERTIFICATE_NAME_SCHEMA)]
+CertificateNames = Annotated[list[CertificateName], _some("lets nobody in"), Shorthand()]
+OddPaths = Annotated[list[OddPath], _some("allows nothing more; leave the key out"), Shorthand()]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from scopeward.app import SystemClock
 from scopeward.cli import cli
 from scopeward.issuer import ProviderOptions, SigningKeys, default_accounts, development_provider, open_loopback_socket, provider_server
 from tests.kit.commands import Ran
@@ -59,17 +59,14 @@ def policy(tmp_path: Path) -> Path:
     return path
 
 
-class _Clock:
-    def now(self) -> float:
-        return time.time()
-
-
 @pytest.fixture(scope="session")
 def provider() -> Iterator[str]:
     """A development provider on loopback; its issuer."""
     with open_loopback_socket("127.0.0.1", 0) as listener:
         issuer = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = development_provider(default_accounts(), SigningKeys.create("ES256"), ProviderOptions(issuer, "https://api.example.test", alg="ES256"), _Clock())
+        app = development_provider(
+            default_accounts(), SigningKeys.create("ES256"), ProviderOptions(issuer, "https://api.example.test", alg="ES256"), SystemClock()
+        )
         server = provider_server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

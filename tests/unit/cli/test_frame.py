@@ -12,10 +12,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from scopeward.app import PolicyError, checked
 from scopeward.cli.frame import Frame, Place, asks_json
 from scopeward.cli.output import say
 from scopeward.errors import ScopewardError
+from scopeward.warden import PolicyError, checked
 
 from .conftest import Run
 

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
-from scopeward.app import checked
 from scopeward.cli import init
 from scopeward.cli.answers import Answers
 from scopeward.cli.starter import scalar, starter_policy
 from scopeward.policy.schema import json_schema
 from scopeward.policy.source import Loaded, load
+from scopeward.warden import checked
 
 from .conftest import Ran, Run
 
@@ -73,7 +73,7 @@ def test_what_it_writes_passes_check(run: Run, internet: Mapping[str, Any], kind
     ran = run("init", *words(kind=kind))
     assert ran.status == 0, ran.err
     assert f"found {ISSUER}: 1 signing key (ES256)" in ran.err
-    assert run("check").out == "scopeward.yaml: good (1 API, 1 rule, 1 client)\n"
+    assert run("check").out.endswith("\nscopeward.yaml: good, 1 note (1 API, 1 rule, 1 client)\n")
     text = Path("scopeward.yaml").read_text()
     assert text.splitlines()[0] == "# yaml-language-server: $schema=.scopeward-schema.json"
     schema = json.loads(Path(".scopeward-schema.json").read_text())

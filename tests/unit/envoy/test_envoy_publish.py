@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from scopeward import app
 from scopeward.compile import Snapshot
 from scopeward.envoy import node as node_module
 from scopeward.errors import ScopewardError
+from scopeward.warden import policy
 from tests.kit.compiling import Draft
 from tests.kit.gateway import RunningGateway
 from tests.kit.tokens import Mint, jwks, signing_key
@@ -47,7 +47,7 @@ def first_policy(gateway: RunningGateway, recording: RecordingUpstream) -> None:
 
 
 def published(gateway: RunningGateway) -> dict[str, str]:
-    root = gateway.state.root / "xds"
+    root = Path(gateway.node.edge.xds)
     return {str(p.relative_to(root)): p.read_text() for p in sorted(root.rglob("*.json"))}
 
 
@@ -78,9 +78,9 @@ def test_a_policy_that_is_published_decides_the_next_call(gateway: RunningGatewa
 
 
 def test_publishing_what_is_in_force_writes_nothing(gateway: RunningGateway) -> None:
-    before = {p: p.stat().st_mtime_ns for p in (gateway.state.root / "xds").rglob("*.json")}
-    gateway._run(gateway.node.publish(gateway.prepared.snapshot))
-    assert {p: p.stat().st_mtime_ns for p in (gateway.state.root / "xds").rglob("*.json")} == before
+    before = {p: p.stat().st_mtime_ns for p in Path(gateway.node.edge.xds).rglob("*.json")}
+    gateway.put(gateway.prepared.snapshot)
+    assert {p: p.stat().st_mtime_ns for p in Path(gateway.node.edge.xds).rglob("*.json")} == before
 
 
 def test_an_unproven_snapshot_is_refused_before_anything_is_written(
@@ -93,8 +93,8 @@ def test_an_unproven_snapshot_is_refused_before_anything_is_written(
         draft.filter("decide")["disabled"] = True
         return draft.snapshot()
 
-    compile_gateway = app.compile_gateway
-    monkeypatch.setattr(app, "compile_gateway", faulty)
+    compile_gateway = policy.compile_gateway
+    monkeypatch.setattr(policy, "compile_gateway", faulty)
     with pytest.raises(ScopewardError) as refused:
         gateway.publish(POLICY.format(url=recording.url, needs="create.orders"))
     assert refused.value.reference.id == "snapshot-unproven"
@@ -105,7 +105,7 @@ def test_an_unproven_snapshot_is_refused_before_anything_is_written(
 def test_a_snapshot_that_envoy_would_refuse_is_not_written(gateway: RunningGateway, mint: Mint) -> None:
     files, confirmed = published(gateway), in_force(gateway)
     with pytest.raises(ScopewardError) as refused:
-        gateway._run(gateway.node.publish(broken(gateway)))
+        gateway.put(broken(gateway))
     assert refused.value.reference.id == "envoy-rejected"
     assert (published(gateway), in_force(gateway)) == (files, confirmed)
     works_as_before(gateway, mint)
@@ -131,12 +131,12 @@ def test_a_snapshot_that_the_running_envoy_refuses_is_taken_back(
     files, confirmed = published(gateway), in_force(gateway)
     monkeypatch.setattr(node_module, "validate", _validates)
     with pytest.raises(ScopewardError) as refused:
-        gateway._run(gateway.node.publish(draft.snapshot()))
+        gateway.put(draft.snapshot())
     assert refused.value.reference.id == "envoy-not-confirmed"
     assert "rejected" in refused.value.what
     assert (published(gateway), in_force(gateway)) == (files, confirmed)
     works_as_before(gateway, mint)
-    gateway._run(gateway.node.publish(stricter.snapshot))
+    gateway.put(stricter.snapshot)
     assert gateway.get("/orders/1", mint.token(scope="create.orders")).status == 200
 
 

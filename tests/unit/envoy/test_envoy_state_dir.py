@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from scopeward.envoy.state_dir import LONGEST_SOCKET_PATH, StateDir
+from scopeward.envoy.state_dir import LONGEST_SOCKET_PATH, RESERVED_BYTES, StateDir
 from scopeward.errors import ScopewardError
+
+NAME = "20261124T110000Z-abc123"
 
 running_as_root = pytest.mark.skipif(os.getuid() == 0, reason="to root every directory is writable")
 
@@ -25,7 +27,7 @@ def mode(path: Path) -> int:
 def test_a_new_directory_is_private_to_its_owner(tmp_path: Path) -> None:
     state = StateDir(tmp_path / "a" / "b")
     assert mode(state.root) == 0o700
-    assert {p.name for p in state.root.iterdir()} == {"applied", "xds", "envoy", "audit", "layout.json"}
+    assert {p.name for p in state.root.iterdir()} == {"applied", "envoys", "audit", "keys", "passes", "layout.json"}
     assert all(mode(p) == (0o700 if p.is_dir() else 0o600) for p in state.root.iterdir())
 
 
@@ -37,8 +39,12 @@ def test_a_directory_that_others_could_read_becomes_private(tmp_path: Path) -> N
 
 def test_a_file_and_the_folders_made_for_it_are_private(tmp_path: Path) -> None:
     state = StateDir(tmp_path / "s")
-    state.write("xds/extensions/decide/filter.json", "{}")
-    assert [mode(state.root / p) for p in ("xds/extensions", "xds/extensions/decide", "xds/extensions/decide/filter.json")] == [0o700, 0o700, 0o600]
+    state.write("envoys/x/extensions/decide/filter.json", "{}")
+    assert [mode(state.root / p) for p in ("envoys/x/extensions", "envoys/x/extensions/decide", "envoys/x/extensions/decide/filter.json")] == [
+        0o700,
+        0o700,
+        0o600,
+    ]
 
 
 def test_a_node_keeps_its_name(tmp_path: Path) -> None:
@@ -46,20 +52,33 @@ def test_a_node_keeps_its_name(tmp_path: Path) -> None:
     assert StateDir(tmp_path / "other").node != StateDir(tmp_path).node
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"layout": 1}', '{"node": "n"}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"layout": 2}', '{"node": "n"}', "\x00", "[" * 100_000])
 def test_a_damaged_layout_is_refused(tmp_path: Path, text: str) -> None:
     StateDir(tmp_path)
     (tmp_path / "layout.json").write_text(text)
     assert refused(tmp_path) == "state-version"
 
 
-@pytest.mark.parametrize("layout", [0, 2, "1", None])
+@pytest.mark.parametrize("layout", [0, 1, 3, "2", None])
 def test_another_versions_layout_is_refused_and_left_as_it_is(tmp_path: Path, layout: object) -> None:
     StateDir(tmp_path)
     text = json.dumps({"layout": layout, "node": "n"})
     (tmp_path / "layout.json").write_text(text)
     assert refused(tmp_path) == "state-version"
     assert (tmp_path / "layout.json").read_text() == text
+
+
+def test_a_directory_of_the_first_layout_is_left_as_it_is_and_says_what_of_it_to_keep(tmp_path: Path) -> None:
+    for folder in ("applied", "xds", "envoy", "audit"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "layout.json").write_text('{"layout": 1, "node": "node-0"}')
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ScopewardError) as error:
+        StateDir(tmp_path)
+    assert error.value.reference.id == "state-version"
+    assert "'applied'" in error.value.remedy
+    assert "'audit'" in error.value.remedy
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_layout_that_is_not_text_is_refused(tmp_path: Path) -> None:
@@ -129,7 +148,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
     assert not list(tmp_path.rglob(".write-*"))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"'])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "[" * 100_000])
 def test_a_damaged_record_reads_as_none(tmp_path: Path, text: str) -> None:
     state = StateDir(tmp_path)
     (tmp_path / "in-force.json").write_text(text)
@@ -143,12 +162,51 @@ def test_a_record_reads_as_it_was_written(tmp_path: Path) -> None:
     assert state.read_json("in-force.json") == {"a": "ä", "b": 1}
 
 
-def test_the_admin_socket_is_in_a_private_folder_and_its_path_is_short_enough(tmp_path: Path) -> None:
-    assert StateDir(tmp_path).admin_socket() == tmp_path / "envoy" / "admin.sock"
-    deep = StateDir(tmp_path / ("d" * 120)).admin_socket()
+def test_the_admin_socket_is_in_a_private_folder_and_its_path_is_short_enough(tmp_path_factory: pytest.TempPathFactory) -> None:
+    short = tmp_path_factory.mktemp("s")
+    assert StateDir(short).admin_socket(NAME) == short / "envoys" / NAME / "admin.sock"
+    state = StateDir(short / ("d" * 120))
+    deep = state.admin_socket(NAME)
     assert len(os.fsencode(deep)) <= LONGEST_SOCKET_PATH
     assert mode(deep.parent) == 0o700
-    deep.parent.rmdir()
+    state.remove_socket(deep)
+    assert not deep.parent.exists()
+
+
+def test_only_a_folder_that_was_made_for_a_socket_is_removed_with_it(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    for path in (tmp_path / "scopeward-x" / "admin.sock", tmp_path / "envoys" / "admin.sock"):
+        path.parent.mkdir(exist_ok=True)
+        state.remove_socket(path)
+        assert path.parent.exists()
+
+
+def test_space_is_reserved_in_real_blocks_and_given_back(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    assert not state.release_reserve()
+    state.reserve()
+    state.reserve()
+    found = (tmp_path / "reserve").stat()
+    assert found.st_size == RESERVED_BYTES
+    assert found.st_blocks * 512 >= RESERVED_BYTES
+    assert mode(tmp_path / "reserve") == 0o600
+    assert state.release_reserve()
+    assert not (tmp_path / "reserve").exists()
+
+
+def test_where_nothing_can_be_reserved_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    state = StateDir(tmp_path)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ScopewardError, match="No space left") as error:
+        state.reserve()
+    assert error.value.reference.id == "state-unwritable"
+    assert not (tmp_path / "reserve").exists()
+    monkeypatch.delattr(os, "posix_fallocate")
+    state.reserve()
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= RESERVED_BYTES
 
 
 def test_a_folder_with_other_files_is_left_as_it_is(tmp_path: Path) -> None:

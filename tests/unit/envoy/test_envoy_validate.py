@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from scopeward.compile import Snapshot
 from scopeward.envoy.binary import EnvoyBinary
-from scopeward.envoy.validate import validate
+from scopeward.envoy.validate import _without_secrets, validate
 from scopeward.errors import ScopewardError
 from tests.kit.compiling import Draft, compiled
 from tests.kit.gateway import envoy
@@ -68,3 +69,33 @@ def test_a_binary_that_fails_without_a_word_is_a_refusal_too() -> None:
     with pytest.raises(ScopewardError, match="Envoy ended with status 1") as refused:
         asyncio.run(validate(compiled(POLICY).snapshot, silent))
     assert refused.value.reference.id == "envoy-rejected"
+
+
+def test_what_envoy_quotes_of_a_secret_is_not_told() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n"
+    draft = Draft(compiled(POLICY).snapshot)
+    draft.secrets = {"a": {"name": "a", "generic_secret": {"secret": {"inline_string": "a-pass-that-is-secret"}}}}
+    draft.listeners[0]["private_key"] = {"inline_string": key}
+    words = (
+        f"cannot read {json.dumps(key)}, {json.dumps(json.dumps(key))}, {key} nor 'a-pass-that-is-secret'; eyJhbGciOiJub25lIn0.eyJhIjoxfQ.c2ln and {key[:40]}"
+    )
+    said = _without_secrets(words, draft.snapshot())
+    assert "a-pass" not in said
+    assert "eyJ" not in said
+    assert "MIGH" not in said
+    assert "PRIVATE" not in said
+    assert said.startswith("cannot read")
+
+
+def test_a_validation_that_fails_on_a_secret_does_not_tell_it() -> None:
+    draft = Draft(compiled(POLICY).snapshot)
+    draft.listeners[0]["filter_chains"][0]["transport_socket"] = {
+        "name": "tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [{"private_key": {"inline_strin": "a-key-that-is-secret"}}]},
+        },
+    }
+    with pytest.raises(ScopewardError) as refused:
+        asyncio.run(validate(draft.snapshot(), envoy()))
+    assert "a-key-that-is-secret" not in str(refused.value)

@@ -13,7 +13,7 @@ import pytest
 
 from scopeward.errors import ScopewardError
 from scopeward.idp.discovery import IssuerMetadata, IssuerMismatchError, fetch_metadata, well_known
-from scopeward.idp.documents import Limits, cause_of, check_secure, http_client, is_loopback
+from scopeward.idp.documents import Limits, cause_of, check_secure, fetch_document, http_client, is_loopback
 
 ISSUER = "https://login.example.test/tenant"
 OIDC = "https://login.example.test/tenant/.well-known/openid-configuration"
@@ -144,7 +144,10 @@ def test_metadata_of_another_form(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["jwks_uri", "token_endpoint", "authorization_endpoint"])
-@pytest.mark.parametrize("host", ["keys.example.test", "127.0.0.1", "localhost", "[::1]", "169.254.169.254"])
+@pytest.mark.parametrize(
+    "host",
+    ["keys.example.test", "127.0.0.1", "localhost", "[::1]", "169.254.169.254", "[::ffff:169.254.169.254]", "[2002:a9fe:a9fe::]", "[64:ff9b::a9fe:a9fe]"],
+)
 def test_no_address_in_clear_text_by_an_issuer_elsewhere(name: str, host: str) -> None:
     refused("idp-insecure", {OIDC: {**METADATA, name: f"http://{host}/x"}})
 
@@ -184,7 +187,12 @@ def test_loopback(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1.example.test", "localhost.example.test", "0.0.0.0", "::", "::ffff:127.0.0.1", "0x7f.1", "2130706433", "017700000001", "10.0.0.1", ""]
+    "host",
+    [
+        *("127.0.0.1.example.test", "localhost.example.test", "0.0.0.0", "::", "::ffff:127.0.0.1", "0x7f.1", "2130706433", "017700000001", "10.0.0.1", ""),
+        *("::ffff:7f00:1", "0:0:0:0:0:ffff:7f00:1", "::FFFF:127.0.0.1", "::127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "fec0::1", "fe80::1"),
+        *("::1%eth0", "127.1", "0177.0.0.1", "127.0.0.1.", "localhost."),
+    ],
 )
 def test_not_loopback_by_its_text(host: str) -> None:
     assert not is_loopback(host)
@@ -295,7 +303,32 @@ def test_a_proxy_of_no_use_is_named_without_its_password(monkeypatch: pytest.Mon
     assert "hunter2" not in str(caught.value) + caught.value.remedy
 
 
-def test_an_address_that_is_none() -> None:
+@pytest.mark.parametrize("url", ["https://a.test:99999999/", "https://a.test/\ud800", "https://\ud800.test/", "https://a.test/?\udfff"])
+def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(ScopewardError) as caught:
-        check_secure("https://a.test:99999999/", "jwks_uri", loopback=False)
+        check_secure(url, "jwks_uri", loopback=False)
     assert caught.value.reference.id == "idp-document"
+
+
+def test_providers_that_hang_leave_connections_for_others() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/hang" in await reader.readline():
+            await reader.read()
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+            await writer.drain()
+        writer.close()
+
+    async def main() -> Mapping[str, Any]:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, http_client() as client:
+            hanging = [asyncio.create_task(fetch_document(url + "/hang", client, Limits())) for _ in range(20)]
+            await asyncio.sleep(0.05)
+            found = await asyncio.wait_for(fetch_document(url + "/good", client, Limits()), 2)
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
+            return found
+
+    assert asyncio.run(main()) == {}

@@ -16,9 +16,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from scopeward.errors import ScopewardError
 from scopeward.idp.discovery import IssuerMetadata
-from scopeward.idp.facts import fetch_facts
-from scopeward.idp.keys import fetch_keys, usable_keys
-from scopeward.policy.model import Issuer, Policy
+from scopeward.idp.keys import fetch_keys, key_ids, usable_keys
 
 _RSA = RSAKey.generate_key(2048, auto_kid=False)
 _EC = {crv: ECKey.generate_key(crv, auto_kid=False) for crv in ("P-256", "P-384", "P-521", "secp256k1")}
@@ -207,6 +205,10 @@ def test_nothing_published_breaks_the_reader(keys: list[dict[str, Any]]) -> None
     assert not any({"d", "k", "p", "q"} & set(key) for key in found)
 
 
+def test_the_ids_of_keys() -> None:
+    assert key_ids(usable_keys({"keys": [{**RSA, "kid": "b"}, {**P256, "kid": "a"}, {k: v for k, v in P256.items() if k != "kid"}]}, "x")) == ("", "a", "b")
+
+
 def served(metadata: dict[str, Any], keys: dict[str, Any]) -> httpx2.AsyncClient:
     def handle(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, json=keys if request.url.path == "/jwks" else metadata)
@@ -220,18 +222,3 @@ def test_fetching_keys() -> None:
             return await fetch_keys(IssuerMetadata("https://a.test", "https://a.test/jwks"), client)
 
     assert asyncio.run(main()) == usable_keys({"keys": [P256]}, "x")
-
-
-def test_facts_are_keyed_by_the_policys_name() -> None:
-    issuer = "https://a.test"
-    policy = Policy("http://127.0.0.1:8080", (Issuer("workforce", issuer, None),), (), (), ())
-
-    async def main() -> Any:
-        async with served({"issuer": issuer, "jwks_uri": issuer + "/jwks"}, {"keys": [RSA]}) as client:
-            return await fetch_facts(policy, client)
-
-    facts = asyncio.run(main())
-    assert list(facts.issuers) == ["workforce"]
-    assert facts.issuers["workforce"].issuer == issuer
-    assert json.loads(facts.issuers["workforce"].jwks)["keys"][0]["kid"] == "k"
-    assert facts.revoked == ()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
 
+from scopeward.app import SystemClock
 from scopeward.errors import ScopewardError
 from scopeward.issuer import ProviderOptions, SigningKeys, default_accounts, development_provider, obtain_token, open_loopback_socket, provider_server
 from scopeward.secret import Secret
@@ -17,17 +17,12 @@ from scopeward.secret import Secret
 from .conftest import AUDIENCE, part_of
 
 
-class WallClock:
-    def now(self) -> float:
-        return time.time()
-
-
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
     """The issuer URL of a provider that runs."""
     listener = open_loopback_socket("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = development_provider(default_accounts(), SigningKeys.create("ES256"), ProviderOptions(url, AUDIENCE, alg="ES256"), WallClock())
+    app = development_provider(default_accounts(), SigningKeys.create("ES256"), ProviderOptions(url, AUDIENCE, alg="ES256"), SystemClock())
     server = provider_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -116,6 +116,54 @@ def test_no_two_templates_of_one_path_are_tied_unless_their_shapes_are_equal(one
         assert (a.specificity == b.specificity) == (a.shape == b.shape)
 
 
+IN_ANY_CASE = st.builds(
+    lambda parts, end: "/" + "/".join([*parts, *end]),
+    st.lists(st.sampled_from(["a", "A", "b", "{x}", "{y}"]), max_size=3, unique=True),
+    st.sampled_from([[], ["**"], [""]]),
+).filter(lambda t: "//" not in t)
+PATHS = ["/" + "/".join(parts) for n in range(5) for parts in itertools.product(["a", "A", "b", "B", ""], repeat=n)]
+
+
+@given(IN_ANY_CASE, IN_ANY_CASE)
+def test_a_template_meets_another_where_a_spelling_of_it_is_one_of_its_own_paths(one: str, other: str) -> None:
+    a, b = parse_template(one), parse_template(other)
+    shared = any(a.matches(path) and b.matches(path, any_case=True) for path in PATHS)
+    assert a.meets(b) == (a.specificity > b.specificity and shared)
+
+
+@given(IN_ANY_CASE)
+def test_in_any_case_a_template_matches_the_same_paths_as_in_lower_case(text: str) -> None:
+    template, lower = parse_template(text), parse_template(text.lower())
+    for path in PATHS:
+        assert template.matches(path, any_case=True) == lower.matches(path.lower())
+
+
+@pytest.mark.parametrize(("path", "fits"), [("/KEYS", True), ("/keys", True), ("/\u212aeys", False), ("/key\u017f", False), ("/%4beys", False)])
+def test_only_letters_of_ascii_have_another_case(path: str, fits: bool) -> None:
+    assert parse_template("/keys").matches(path, any_case=True) is fits
+
+
+@pytest.mark.parametrize(
+    ("template", "escaped", "in_case"),
+    [("/", False, False), ("/a", False, True), ("/1.2_~-", False, False), ("/{x}/**", False, False), ("/{Id}", False, False)]
+    + [(f"/{{x}}/1{character}", True, True) for character in ":@+,=$!"],
+)
+def test_what_can_be_spelt_in_another_way(template: str, escaped: bool, in_case: bool) -> None:
+    assert parse_template(template).has_spellings(any_case=False) is escaped
+    assert parse_template(template).has_spellings(any_case=True) is in_case
+
+
+@pytest.mark.parametrize(("template", "without"), [("/", "/"), ("/a", "/a"), ("/a/", "/a"), ("/{x}/", "/{x}"), ("/a/**", "/a/**")])
+def test_without_a_slash_at_the_end(template: str, without: str) -> None:
+    assert parse_template(template).without_slash() == parse_template(without)
+
+
+@pytest.mark.parametrize(("template", "slashed"), [("/", "/"), ("/a", "/a/"), ("/a/{x}", "/a/{x}/"), ("/a/", None), ("/**", None), ("/a/**", None)])
+def test_with_a_slash_at_the_end(template: str, slashed: str | None) -> None:
+    found = parse_template(template).with_slash()
+    assert (found and str(found)) == slashed
+
+
 @given(TEMPLATES)
 def test_a_template_reads_as_it_is_written(text: str) -> None:
     assert str(parse_template(text)) == text

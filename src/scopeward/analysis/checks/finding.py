@@ -29,3 +29,8 @@ def error(reference: str, path: tuple[str | int, ...], message: str, help: str |
 def warning(reference: str, path: tuple[str | int, ...], message: str, help: str | None = None) -> Finding:
     """A finding that a person should see, and may accept."""
     return Finding(reference, "warning", path, message, help)
+
+
+def note(reference: str, path: tuple[str | int, ...], message: str, help: str | None = None) -> Finding:
+    """What a policy means beyond what it says: for whoever asks, and nothing to settle before it is applied."""
+    return Finding(reference, "note", path, message, help)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Final
 
 from scopeward.analysis.checks.finding import Finding, error
 from scopeward.policy.diagnostic import quoted
-from scopeward.policy.model import Policy
+from scopeward.policy.model import Policy, Sends
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110 section 5.6.2."""
@@ -23,24 +22,37 @@ _RESERVED: Final = frozenset(
 )
 _RESERVED_PREFIXES: Final = ("x-sw-", "x-envoy-", "x-scopeward-", "x-forwarded-", "proxy-", "sec-", "content-", "accept", "access-control-", "if-")
 
+_OWN: Final = {"pass": "x-scopeward-pass"}
+"""What may bear a reserved name: the pass is the gateway's own, and nobody else's value can be meant by its name."""
+
 
 def check_header_reserved(policy: Policy) -> Iterator[Finding]:
     """``header-reserved``. Case and ``_`` for ``-`` make no other name: CGI and WSGI upstreams see both as one."""
     first: dict[str, str] = {}
-    for what, name in asdict(policy.sends).items():
-        if name is None:
-            continue
-        folded = name.lower().replace("_", "-")
-        other = first.setdefault(folded, what)
-        if fault := _fault(name, folded, what, other):
+    for what, name in _named(policy.sends):
+        fault = _fault(name, what)
+        if fault is None:
+            other = first.setdefault(_folded(name), what)
+            fault = f"is used twice: '{other}' has it too" if other != what else None
+        if fault is not None:
             yield error("header-reserved", ("defaults", "sends", what), f"the header name {quoted(name)} {fault}")
 
 
-def _fault(name: str, folded: str, what: str, other: str) -> str | None:
+def _named(sends: Sends) -> Iterator[tuple[str, str]]:
+    """What is sent, by the policy's keys."""
+    given = {"client": sends.client, "subject": sends.subject, "issuer": sends.issuer, "scopes": sends.scopes, "pass": sends.pass_}
+    yield from ((what, name) for what, name in given.items() if name is not None)
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _fault(name: str, what: str) -> str | None:
     if not _TOKEN.fullmatch(name):
         return "is no header name"
-    if folded in _RESERVED or folded.startswith(_RESERVED_PREFIXES):
+    if name.lower() == _OWN.get(what):
+        return None
+    if _folded(name) in _RESERVED or _folded(name).startswith(_RESERVED_PREFIXES):
         return "is one that HTTP or the gateway itself uses"
-    if other != what:
-        return f"is used twice: '{other}' has it too"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scopeward.analysis.checks.finding import Finding, error
+from scopeward.analysis.checks.finding import Finding, error, note
 from scopeward.policy.diagnostic import quoted
 from scopeward.policy.model import Policy, To
 from scopeward.policy.url import parse_url
@@ -22,6 +22,14 @@ def check_issuer_in_clear_text(policy: Policy) -> Iterator[Finding]:
         url = parse_url(issuer.issuer)
         if url.scheme == "http" and not url.loopback:
             yield error("idp-insecure", ("issuers", issuer.name, "issuer"), f"the issuer {quoted(issuer.name)} is reached by http and is not on loopback")
+
+
+def check_token_id_optional(policy: Policy) -> Iterator[Finding]:
+    """``token-id-optional``: a note, for it says what a revocation can reach (RFC 7519 section 4.1.7 leaves ``jti`` to the issuer)."""
+    for issuer in policy.issuers:
+        if issuer.jti == "optional":
+            message = f"tokens of the issuer {quoted(issuer.name)} without 'jti' are taken, and cannot be revoked by their id"
+            yield note("token-id-optional", ("issuers", issuer.name, "jti"), message)
 
 
 def check_person_evidence(policy: Policy) -> Iterator[Finding]:

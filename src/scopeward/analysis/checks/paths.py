@@ -1,7 +1,7 @@
 """Paths: one API at a place, one rule for a call.
 
 Two APIs may lie within each other: the longer ``at`` is the more specific. Two templates of one API are never tied unless they differ
-in their parameters' names only (``policy.path``), so that is all there is to look for.
+in their parameters' names only (``policy.path``), so that is all there is to look for; and, with ``slash: same``, in a slash at the end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from scopeward.analysis.checks.finding import Finding, error
 from scopeward.policy.diagnostic import quoted
-from scopeward.policy.model import Policy
+from scopeward.policy.model import Api, Policy, Rule
 from scopeward.policy.path import parse_template
 
 
@@ -35,7 +35,13 @@ def check_rule_overlap(policy: Policy) -> Iterator[Finding]:
     for api in policy.apis:
         first: dict[tuple[str, str], str] = {}
         for rule in api.rules:
-            other = first.setdefault((rule.method, parse_template(rule.template).shape), rule.operation)
+            other = first.setdefault((rule.method, _covered(api, rule)), rule.operation)
             if other != rule.operation:
                 message = f"the rule {quoted(rule.operation)} covers the same calls as {quoted(other)}"
                 yield error("rule-overlap", ("apis", api.name, "rules", rule.operation), message)
+
+
+def _covered(api: Api, rule: Rule) -> str:
+    """The same for two templates that match the same paths."""
+    template = parse_template(rule.template)
+    return (template.without_slash() if api.slash == "same" else template).shape

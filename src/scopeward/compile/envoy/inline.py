@@ -14,8 +14,9 @@ def inline(snapshot: Snapshot) -> Json:
     routes = {r["name"]: r for r in snapshot.routes}
     return {
         "static_resources": {
-            "listeners": [_listener(dict(listener), routes, snapshot) for listener in snapshot.listeners],
-            "clusters": [_untyped(c) for c in snapshot.clusters],
+            "listeners": [_named_secrets(_listener(dict(listener), routes, snapshot)) for listener in snapshot.listeners],
+            "clusters": [_named_secrets(_untyped(c)) for c in snapshot.clusters],
+            "secrets": [_untyped(secret) for secret in snapshot.secrets.values()],
         }
     }
 
@@ -37,3 +38,12 @@ def _listener(listener: Json, routes: dict[str, Any], snapshot: Snapshot) -> Jso
 def _untyped(resource: Any) -> Json:
     """Inside a bootstrap these messages stand by themselves and not in an ``Any``."""
     return {key: value for key, value in resource.items() if key != "@type"}
+
+
+def _named_secrets(value: Any) -> Any:
+    """A copy in which secrets are named and not read from a file."""
+    if isinstance(value, list | tuple):
+        return [_named_secrets(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _named_secrets(item) for key, item in value.items() if key != "sds_config"}

@@ -20,6 +20,10 @@ AT_HASH = "x-sw-at-hash"
 C_HASH = "x-sw-c-hash"
 ROLES = "x-sw-roles"
 RULE = "x-sw-rule"
+NOW = "x-sw-now"
+"""When the call began, in whole seconds."""
+API = "x-sw-api"
+"""The API of the route."""
 
 CLIENT_REQUEST_ID = "x-client-request-id"
 """The request id that the caller sent, beside the one that the gateway makes; an upstream may find it useful too."""
@@ -33,8 +37,13 @@ ROUTE_METADATA = "scopeward"
 NO_API = "no-api"
 NO_RULE = "no-rule"
 AMBIGUOUS = "ambiguous"
+ODD_PATH = "odd-path"
+PREFLIGHT = "preflight"
+UNKNOWN_HOST = "unknown-host"
 RESOURCE_METADATA = "resource-metadata"
+PASS_KEYS = "pass-keys"  # noqa: S105  # public keys
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
-PROBE = "/.well-known/scopeward-probe"
+PROBE = "/.well-known/scopeward/probe"
+PASS_JWKS = "/.well-known/scopeward/jwks.json"  # noqa: S105  # a path

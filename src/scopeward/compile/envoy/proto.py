@@ -103,3 +103,8 @@ def table(prefix: str, matcher: Json) -> Json:
 def set_header(name: str, value: str) -> Json:
     """A header mutation that leaves exactly this value."""
     return {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+
+
+def file_source(folder: str, name: str) -> Json:
+    """A config source that Envoy reads again when a file is renamed into its folder; a folder of its own, since every rename wakes it."""
+    return {"path_config_source": {"path": f"{folder}/{name}", "watched_directory": {"path": folder}}, "resource_api_version": "V3"}

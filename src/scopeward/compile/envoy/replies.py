@@ -32,6 +32,7 @@ OTHER_DETAILS: tuple[tuple[int, str, str], ...] = (
     (503, "upstream_reset_before_response_started{connection_termination", "upstream-failed"),
     (503, "upstream_reset_before_response_started{protocol_error", "upstream-failed"),
     (403, "upgrade_failed", "upgrade-refused"),
+    (403, "http1.https_url_on_plaintext_connection", "request-malformed"),
     (403, "rbac_access_denied_matched_policy[slot-unused]", "gateway-error"),
 )
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scopeward.analysis.gateway import Gateway
-from scopeward.compile.envoy.filters import base, decide, enforce, identity, jwt_authn, record, revoke, router, scrub, slot, who
+from scopeward.compile.envoy.filters import base, body_limit, decide, enforce, gateway_pass, identity, jwt_authn, record, revoke, router, scrub, slot, who
 from scopeward.compile.envoy.proto import Json
 
 RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
+BODY_LIMIT = "envoy.extensions.filters.http.body_size_limit.v3.BodySizeLimit"
 JWT_AUTHN = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 
 
@@ -38,17 +39,18 @@ HTTP_FILTERS: tuple[HttpFilter, ...] = (
     HttpFilter("scrub", scrub.build, guards=True),
     HttpFilter("authz", slot.unused, off=True),  # opaque tokens
     HttpFilter("envoy.filters.http.jwt_authn", jwt_authn.build, JWT_AUTHN, guards=True),
-    HttpFilter("revoke-recent", revoke.recent, RBAC, guards=True),
-    HttpFilter("revoke-settled", revoke.settled, RBAC, guards=True),
+    HttpFilter(revoke.RECENT_FILTER, revoke.recent, RBAC, guards=True),
+    HttpFilter(revoke.SETTLED_FILTER, revoke.settled, RBAC, guards=True),
     HttpFilter("who", who.build, RBAC, guards=True),
     HttpFilter("who-candidate", slot.unused, off=True),
     HttpFilter("base", base.build, RBAC, guards=True),
     HttpFilter("decide", decide.build, RBAC, guards=True),
     HttpFilter("record", record.build),
     HttpFilter("enforce", enforce.build, guards=True),
-    HttpFilter("pass", slot.unused, off=True),
+    HttpFilter(gateway_pass.FILTER, gateway_pass.build, RBAC),
     HttpFilter("identity", identity.build, guards=True),
     HttpFilter("credential", slot.unused, off=True),
     HttpFilter("rate-limit", slot.unused, off=True),
+    HttpFilter(body_limit.FILTER, body_limit.build, BODY_LIMIT),
     HttpFilter("envoy.filters.http.router", router.build),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from scopeward.analysis.gateway import Gateway, GatewayIssuer
-from scopeward.compile.envoy import names
+from scopeward.compile.envoy import names, times
 from scopeward.compile.envoy.filters import jwt_authn, revoke, who
 from scopeward.compile.envoy.proto import (
     JWT_METADATA,
@@ -33,10 +33,12 @@ OK = "ok"
 
 REFERENCES = (
     "token-missing",
+    "issuer-keys-stale",
     "token-claim-unsafe",
     "token-crit",
     "token-type",
     "token-lifetime",
+    "token-id-missing",
     "token-revoked",
     "actor-not-accepted",
     "client-unlisted",
@@ -63,14 +65,22 @@ def _of_issuer(issuer: GatewayIssuer) -> Json:
 
 
 def _checks(issuer: GatewayIssuer) -> list[tuple[str, Json]]:
-    """The checks in their order; each says with which reference its failure is refused."""
-    checks = [
+    """The checks in their order; each says with which reference its failure is refused.
+
+    The age of the keys is asked here, so that it holds with the warden down.
+    """
+    checks: list[tuple[str, Json]] = []
+    if issuer.good_until is not None:
+        checks.append(("issuer-keys-stale", times.before(names.NOW, issuer.good_until)))
+    checks += [
         ("token-claim-unsafe", negate(any_of(header(names.SUBJECT, safe_regex=_UNSAFE), header(names.CLIENT, safe_regex=_UNSAFE)))),
         ("token-crit", negate(metadata(JWT_METADATA, [jwt_authn.HEADER_KEY, "crit"], {"present_match": True}))),
         ("token-type", _is_access_token(issuer)),
     ]
     if issuer.lifetime is not None:
         checks.append(("token-lifetime", _lives_at_most(issuer.lifetime)))
+    if issuer.jti == "required":
+        checks.append(("token-id-missing", header_present(names.TOKEN_ID)))
     return [
         *checks,
         ("token-revoked", outcome("revoke_recent", exact=revoke.LIVE)),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from scopeward.analysis.gateway import Gateway, GatewayApi, GatewayIssuer, Operation
-from scopeward.compile.envoy import names
+from scopeward.compile.envoy import certificates, names
 from scopeward.compile.envoy.filters import base, jwt_authn, who
 from scopeward.compile.envoy.proto import (
     JWT_METADATA,
@@ -33,7 +33,20 @@ RULE = "rule."
 PUBLIC = "public."
 BASE = "base"
 
-REFERENCES = ("api-not-found", "token-ambiguous", "agent-not-named", "kind-not-allowed", "client-may-not", "scope-missing", "no-rule")
+REFERENCES = (
+    "unknown-host",
+    "token-ambiguous",
+    "cors-not-configured",
+    "api-not-found",
+    "path-ambiguous",
+    "client-certificate",
+    "agent-not-named",
+    "kind-not-allowed",
+    "client-may-not",
+    "scope-missing",
+    "no-rule",
+    "audit-unavailable",
+)
 """All that this table can refuse with by itself. *enforce* must know each of them."""
 
 # how the values of *who* begin, by the word in 'to'; services and agents also act for persons
@@ -45,15 +58,24 @@ def build(gateway: Gateway) -> Json:
     entries: dict[str, Json] = {
         names.NO_API: action("api-not-found"),
         names.AMBIGUOUS: action("token-ambiguous"),
+        names.PREFLIGHT: action("cors-not-configured"),
+        names.ODD_PATH: action("path-ambiguous"),
+        names.UNKNOWN_HOST: action("unknown-host"),
         names.RESOURCE_METADATA: action(f"{PUBLIC}{names.RESOURCE_METADATA}"),
+        names.PASS_KEYS: action(f"{PUBLIC}{names.PASS_KEYS}"),
     }
     kinds = {client.name: client.kind for client in gateway.clients}
     issuers = {issuer.name: issuer for issuer in gateway.issuers}
     for api in gateway.apis:
         for operation in api.operations:
-            entries[operation.id] = _operation(operation, issuers[api.issuer], kinds)
+            entries[operation.id] = _operation(operation, api, issuers[api.issuer], kinds)
         entries[unruled(api)] = nested(choose([(outcome("base", exact=base.OK), action("no-rule"))], action(BASE)))
     return table("decide", look_up(names.RULE, dict(sorted(entries.items())), action("no-rule")))
+
+
+def refusing() -> Json:
+    """The table that refuses every call, for when calls cannot be recorded. It needs nothing of a policy, so it can be written in advance."""
+    return table("decide", {"on_no_match": action("audit-unavailable")})
 
 
 def unruled(api: GatewayApi) -> str:
@@ -61,16 +83,19 @@ def unruled(api: GatewayApi) -> str:
     return f"{names.NO_RULE}.{api.name}"
 
 
-def _operation(operation: Operation, issuer: GatewayIssuer, kinds: Mapping[str, ClientKind]) -> Json:
+def _operation(operation: Operation, api: GatewayApi, issuer: GatewayIssuer, kinds: Mapping[str, ClientKind]) -> Json:
+    shown = [] if api.client_certificate is None else [certificates.shown(api.client_certificate)]
     if operation.public is not None:
-        return action(f"{PUBLIC}{operation.id}")
+        public = action(f"{PUBLIC}{operation.id}")
+        return nested(choose([(shown[0], public)], action("client-certificate"))) if shown else public
     usable = outcome("base", exact=base.OK)
     to = _let_in(operation, kinds)
     held = [_holds(scope, issuer) for scope in operation.needs]
     # one look at *who* where all is well; what is wrong is told apart only afterwards
-    lets_in = all_of(usable, _who(to + _may(operation.needs)), *held)
+    lets_in = all_of(usable, *shown, _who(to + _may(operation.needs)), *held)
     refusals = [
         (negate(usable), action(BASE)),
+        *((negate(predicate), action("client-certificate")) for predicate in shown),
         (all_of(negate(_who(to)), outcome("who", prefix="agent")), action("agent-not-named")),
         (negate(_who(to)), action("kind-not-allowed")),
         (negate(_who("[^|]*" + _may(operation.needs))), action("client-may-not")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scopeward.analysis.gateway import Gateway
 from scopeward.compile.envoy import names
+from scopeward.compile.envoy.filters import gateway_pass
 from scopeward.compile.envoy.proto import Json, set_header, typed
 from scopeward.policy.model import Sends
 
@@ -18,11 +19,22 @@ def build(_gateway: Gateway) -> Json:
     )
 
 
-def of_route(sends: Sends | None, issuer: str = "", *, forward_token: bool) -> Json:
-    """The route's part. ``sends`` is ``None`` where nothing is lent: on public routes, and wherever no rule lets the caller in."""
+def of_route(sends: Sends, issuer: str = "", *, lends: bool, forward_token: bool) -> Json:
+    """The part of a route to an upstream. It ``lends`` the caller's identity only where a rule lets the caller in; the pass goes with every call."""
     mutations = [] if forward_token else [REMOVE_TOKEN]
-    if sends is not None:
+    if lends:
         mutations += [set_header(name.lower(), value) for name, value in _values(sends, issuer) if name]
+    if sends.pass_:
+        mutations.append(set_header(sends.pass_.lower(), gateway_pass.VALUE))
+    return _per_route(mutations)
+
+
+def of_closed_route() -> Json:
+    """The part of a route that goes nowhere."""
+    return _per_route([REMOVE_TOKEN])
+
+
+def _per_route(mutations: list[Json]) -> Json:
     return typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute", mutations={"request_mutations": mutations})
 
 

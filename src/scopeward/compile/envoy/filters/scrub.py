@@ -13,27 +13,36 @@ from scopeward.policy.model import Sends
 
 
 def build(_gateway: Gateway) -> Json:
-    """The listener's part. A trailer can carry an identity name past every header rule, and no upstream of ours needs any."""
+    """The listener's part: our own names are removed from trailers too, and the time is noted, for tables that ask whether something is over."""
     return typed(
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-        mutations={"request_trailers_mutations": [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".*"}}}}]},
+        mutations={
+            "request_mutations": [set_header(names.NOW, "%START_TIME(%s)%")],
+            "request_trailers_mutations": [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in (names.PREFIX, "x-envoy-")],
+        },
     )
 
 
 def of_virtual_host(sends: Sends) -> Json:
-    """Remove every identity header that any upstream believes."""
-    return _per_route([{"remove": name} for name in identity_headers(sends)])
+    """Remove every identity header that any upstream believes, the pass among them; as a trailer too."""
+    removals: list[Json] = [{"remove": name} for name in identity_headers(sends)]
+    return _per_route(removals, [*removals, {"remove": "authorization"}])
 
 
-def of_route(rule: str) -> Json:
-    """Set the key under which *decide* finds the route's rule."""
-    return _per_route([set_header(names.RULE, rule)])
+def of_route(rule: str, api: str = "", *, keeps_trailers: bool = False) -> Json:
+    """Set the key under which *decide* finds the route's rule, and the API. No upstream needs a trailer, but for gRPC."""
+    set_here = [set_header(names.RULE, rule), *([set_header(names.API, api)] if api else [])]
+    return _per_route(set_here, [] if keeps_trailers else [ALL_TRAILERS])
+
+
+ALL_TRAILERS: Json = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".*"}}}}
 
 
 def identity_headers(sends: Sends) -> tuple[str, ...]:
     """The header names that the policy sends, in lower case and in order."""
-    return tuple(sorted({n.lower() for n in (sends.client, sends.subject, sends.issuer, sends.scopes) if n}))
+    return tuple(sorted({n.lower() for n in (sends.client, sends.subject, sends.issuer, sends.scopes, sends.pass_) if n}))
 
 
-def _per_route(mutations: list[Json]) -> Json:
-    return typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute", mutations={"request_mutations": mutations})
+def _per_route(requests: list[Json], trailers: list[Json]) -> Json:
+    mutations = {"request_mutations": requests, "request_trailers_mutations": trailers}
+    return typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute", mutations={k: v for k, v in mutations.items() if v})
