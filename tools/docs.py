@@ -221,8 +221,9 @@ def _tested_in(row: Any, paths: list[str]) -> str:
 
 
 def schemas() -> Pages:
-    """The JSON schemas of the policy and of the audit line."""
-    made = {"policy.json": policy_schema.json_schema(), f"audit-line-v{audit_line.VERSION}.json": audit_line.json_schema()}
+    """The JSON schemas of the policy, of a file that it includes, and of the audit line."""
+    included = policy_schema.included_json_schema()
+    made = {"policy.json": policy_schema.json_schema(), "policy-included.json": included, f"audit-line-v{audit_line.VERSION}.json": audit_line.json_schema()}
     return {f"docs/schema/{name}": json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in made.items()}
 
 

@@ -10,10 +10,13 @@ from typing import Any
 import yaml
 
 from scopeward.policy import schema as policy_schema
+from scopeward.policy.scalars import or_filled
 from tools.markdown import EXAMPLES, NOTE, Pages, anchor, code, table
 
 SECTIONS: tuple[tuple[str, str, str], ...] = (
     ("PolicyDocument", "The file", ""),
+    ("EnvironmentEntry", "An environment", "environments.NAME"),
+    ("TeamEntry", "A team", "teams.NAME"),
     ("IssuerEntry", "An issuer", "issuers.NAME"),
     ("KeysEntry", "An issuer's keys", "issuers.NAME.keys"),
     ("PersonEntry", "What proves a person", "issuers.NAME.person"),
@@ -31,40 +34,54 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
     ("PathEntry", "Odd paths", "apis.NAME.path"),
     ("NetworkEntry", "Network", "network"),
     ("AuditEntry", "Audit", "audit"),
+    ("IncludedDocument", "A file that is included", ""),
+    ("NarrowedDefaultsEntry", "Defaults of a file that is included", "defaults"),
 )
 """Each mapping of the policy: the model's name, what it is called here, and where it stands in the file."""
 
 RULES_OF_FORM = """\
-A policy is one YAML file. Unknown keys, keys given twice, anchors, aliases and tags are errors. A value without quotes is text, also `ON` and `012345`.
+A policy is a YAML file, and those that it includes. Unknown keys, keys given twice, anchors, aliases and tags are errors. A value without quotes is text, also `ON` and `012345`.
 Names are letters, digits, `.`, `_` and `-`. Durations are a whole number with a unit: `30s`, `15m`, `12h`, `1d`.
 Sizes too: `512KiB`, `10MiB`, in powers of 1024.
+"""
+
+EDITORS = """\
+`scopeward check` says what is wrong and where; `scopeward schema` prints the [JSON schema](schema/policy.json) for editors, and
+`scopeward schema --included` [that of a file that is included](schema/policy-included.json).
 """
 
 WORDS_OF_PATTERNS: Mapping[str, str] = {
     r"^[0-9]{1,7}(s|m|h|d)$": "duration",
     r"^[0-9]{1,7}(ms|s|m|h|d)$": "duration",
-    "^https?://[^/?#@]+(/[^?#]*)?$": "URL",
-    "^https?://[^/?#@]+/?$": "URL without a path",
-    "^/([^/]+(/[^/]+)*)?$": "path",
+    or_filled("https?://[^/?#@]+(/[^?#]*)?"): "URL",
+    or_filled("https?://[^/?#@]+/?"): "URL without a path",
+    or_filled("/([^/]+(/[^/]+)*)?"): "path",
     r"^[0-9]{1,10}(B|KiB|MiB|GiB)$": "size",
-    "^(/[^/]+)+$": "file",
-    "^file:(/[^/]+)+$": "`file:` and a file",
+    or_filled("(/[^/]+)+"): "file",
+    or_filled("file:(/[^/]+)+"): "`file:` and a file",
 }
 
 
 def policy_reference() -> Pages:
     """Every field of the policy, from the models that read it."""
-    schema = policy_schema.json_schema()
+    schema = whole_schema()
     every_field = (EXAMPLES / "every-field.yaml").read_text(encoding="utf-8")
     parts = [
         f"{NOTE}# Policy reference\n",
         RULES_OF_FORM,
-        "`scopeward check` says what is wrong and where; `scopeward schema` prints the [JSON schema](schema/policy.json) for editors.\n",
-        f"A policy that uses every key ([file](examples/every-field.yaml)):\n\n```yaml\n{every_field}```\n",
+        EDITORS,
+        f"A policy that uses every key that has to do with one file ([file](examples/every-field.yaml)):\n\n```yaml\n{every_field}```\n",
+        "One with environments, included files and teams is in [Environments and teams](how-to/environments-and-teams.md).\n",
     ]
     for name, title, place in SECTIONS:
         parts.append(_section(schema, name, title, place))
     return {"docs/policy-reference.md": "\n".join(parts) + "\n" + MEANING}
+
+
+def whole_schema() -> Mapping[str, Any]:
+    """The schema of the policy, with the mappings of files that it includes among its definitions."""
+    schema, included = policy_schema.json_schema(), policy_schema.included_json_schema()
+    return {**schema, "$defs": {**schema["$defs"], **included["$defs"], "IncludedDocument": included}}
 
 
 def definition(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -139,7 +156,7 @@ def default_in_words(about: Mapping[str, Any]) -> str:
 
 def example_of(model: str, field: str) -> str:
     """``key: value`` from the first example file that uses the field. Errors: ``LookupError`` where none does."""
-    for path in sorted(EXAMPLES.glob("*.yaml"), key=lambda p: (p.name != "every-field.yaml", p.name)):
+    for path in sorted(EXAMPLES.rglob("*.yaml"), key=lambda p: (p.name != "every-field.yaml", p.name)):
         for found_model, entry in entries_of(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)):  # noqa: S506  # BaseLoader makes text only
             if found_model == model and field in entry:
                 return _shown(field, entry[field])
@@ -162,18 +179,24 @@ def _flow(value: Any) -> str:
 
 
 def entries_of(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every mapping of an example, with the name of its model."""
-    yield "PolicyDocument", document
+    """Every mapping of an example, with the name of its model. What has no address of the gateway is a file that is included."""
+    included = "public_url" not in document
+    yield "IncludedDocument" if included else "PolicyDocument", document
+    if included:
+        yield from [("NarrowedDefaultsEntry", document["defaults"])] if "defaults" in document else []
+    else:
+        yield from _entries_beside(document)
+    yield from (("EnvironmentEntry", environment) for environment in document.get("environments", {}).values())
+    yield from (("TeamEntry", team) for team in document.get("teams", {}).values())
     for issuer in document.get("issuers", {}).values():
         yield "IssuerEntry", issuer
         if "person" in issuer:
             yield "PersonEntry", issuer["person"]
         if "keys" in issuer:
             yield "KeysEntry", issuer["keys"]
-    yield from _entries_beside(document)
     yield from (("ScopeEntry", scope) for scope in document.get("scopes", {}).values())
     yield from (("ClientEntry", client) for client in document.get("clients", {}).values())
-    for api in document["apis"].values():
+    for api in document.get("apis", {}).values():
         yield from _entries_of_api(api)
 
 
@@ -207,6 +230,15 @@ def _entries_of_api(api: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
 MEANING = """
 ## What it means
 
+- **Environments.** `${env.x}` stands for the value `x` of the environment that is chosen, `${env.name}` for its name. It is taken in `public_url`, an
+  issuer's `issuer` and `audience`, a client's `id`, an API's `at`, `audience` and `upstream`, and in places of files; nowhere else, so that who may do
+  what is the same everywhere. What comes of it is read as if it had been written there. Every value that is used is given by every environment. Two
+  environments must not accept the same issuer and audience.
+- **Files.** Only the policy's own file includes others, below its own folder. In a path `*` and `?` stand for characters of one name; each path must
+  match a file. The order of files means nothing. A name is good in all files and defined in one.
+- **Teams.** A file is its team's by its path, where the policy's `teams` says `files`, else by its own `team`. What is in no team's file belongs to all.
+  A team's rules need its own scopes, those of no team, and those of others that allow it. Clients may be named by all. A team's API cannot live below
+  another team's. `defaults` of a file hold for the rules of that file and let in some of those whom the policy's let in; a rule's own `to` is its own.
 - **Operations.** A rule's key is a method, a space and a path below the API's `at`: `GET /{id}`. `/` is `at` itself, `{name}` is one segment that
   is not empty, `**` at the end is any number of segments, none included. Methods are GET, HEAD, POST, PUT, PATCH and DELETE. HEAD follows GET where
   it has no rule of its own. A trailing slash makes another path, unless the API says `slash: same`.
@@ -240,6 +272,6 @@ MEANING = """
 - **Lifetime.** `over: refuse` refuses a token whose `exp` minus `iat` is more than `lifetime`; `over: report` changes nothing for the call: the audit
   line holds `iat` and `exp`.
 
-Not part of the language yet: several issuers, environments, includes and teams, roles, conditions, dates, rate limits, guardrails, tests, upstream
+Not part of the language yet: several issuers, roles, conditions, dates, rate limits, guardrails, tests, upstream
 credentials beyond a client certificate. An unknown key is an error, so a policy never says more than the gateway does.
 """

@@ -95,11 +95,11 @@ def _require_store(state: StateDir) -> None:
         raise ScopewardError("state-damaged", what, remedy)
 
 
-async def serve(warden: Warden, path: Path, told: Told, ops: socket.socket | None = None) -> None:
-    """Keep the node at what it should be, and follow the policy's file, until cancelled. Errors: what ends a task that should never end."""
+async def serve(warden: Warden, path: Path, told: Told, ops: socket.socket | None = None, env: str | None = None) -> None:
+    """Keep the node at what it should be, and follow the policy's files, until cancelled. Errors: what ends a task that should never end."""
 
     async def following(warden: Warden) -> None:
-        await keep_policy(warden, path, told)
+        await keep_policy(warden, path, told, env)
 
     works: list[Awaitable[None]] = [for_ever(warden, following), *(for_ever(warden, task) for task in TASKS)]
     if ops is not None:

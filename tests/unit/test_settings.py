@@ -57,7 +57,7 @@ def test_defaults() -> None:
     assert found.listen == Setting(Listen("127.0.0.1", 8080), "default")
     assert found.policy == Setting(Path("scopeward.yaml"), "default")
     assert found.state_dir.value.name == "scopeward"
-    unset = ("envoy", "tls_cert", "tls_key", "tls_client_ca", "ops_listen", "concurrency", "settings_file")
+    unset = ("envoy", "env", "tls_cert", "tls_key", "tls_client_ca", "ops_listen", "concurrency", "settings_file")
     assert all(getattr(found, name) == Setting(None, "default") for name in unset)
     assert found.behind_tls_proxy == Setting((), "default")
 
@@ -68,6 +68,7 @@ EACH: list[tuple[str, Any, str, str, Any]] = [
     ("state_dir", Path("/s"), "/s", '"/s"', Path("/s")),
     ("envoy", Path("/e"), "/e", '"/e"', Path("/e")),
     ("policy", Path("p.yaml"), "p.yaml", '"p.yaml"', Path("p.yaml")),
+    ("env", "prod", "prod", '"prod"', "prod"),
     ("tls_cert", Path("c"), "c", '"c"', Path("c")),
     ("tls_key", Path("k"), "k", '"k"', Path("k")),
     ("tls_client_ca", Path("a"), "a", '"a"', Path("a")),

@@ -157,3 +157,4 @@ class Gateway:
     settled: tuple[Revocation, ...] = ()
     passes: Mapping[str, str] = field(default_factory=dict, repr=False)
     pass_keys: str = NO_KEYS
+    environment: str | None = None

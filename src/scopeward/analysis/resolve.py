@@ -39,6 +39,7 @@ def resolve(policy: Policy, facts: Facts) -> Gateway:
         "unlisted_clients": policy.unlisted_clients,
         "body_limit": policy.body_limit,
         "ca_bundle": policy.ca_bundle,
+        "environment": policy.environment,
     }
     return Gateway(
         policy_version=_version(parts),
@@ -176,7 +177,10 @@ def _operation(api: Api, issuer: Issuer, rule: Rule, template: Template, *, spel
 
 
 def _version(parts: dict[str, Any]) -> str:
-    content = {k: [asdict(x) for x in v] if isinstance(v, tuple) else v for k, v in parts.items() if k != "sends"}
+    """A policy without environments has the version that it had before there were any."""
+    content = {k: [asdict(x) for x in v] if isinstance(v, tuple) else v for k, v in parts.items() if k not in {"sends", "environment"}}
+    if parts["environment"] is not None:
+        content["environment"] = parts["environment"]
     for issuer in content["issuers"]:
         del issuer["jwks"], issuer["good_until"]
     return _digest({**content, "sends": asdict(parts["sends"])})

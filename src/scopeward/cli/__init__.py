@@ -10,6 +10,8 @@ COMMANDS: Final[tuple[Place, ...]] = (
     Place("demo", "Show the whole of it on this machine: provider, gateway, calls and denials."),
     Place("init", "Write a first policy for an API and an identity provider."),
     Place("check", "Say what is wrong with a policy, and where."),
+    Place("show", "Show the effective policy of an API, and where each value was said."),
+    Place("codeowners", "Print who owns the policy's files, for reviews."),
     Place("schema", "Print the JSON schema of the policy, for editors."),
     Place("dev", "Run the gateway on this machine and follow the policy file."),
     Place("run", "Run the gateway on the policy that was applied."),

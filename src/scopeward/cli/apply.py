@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import sys
 import time
 
 import click
 
 from scopeward.analysis.gateway import Facts
 from scopeward.app import SystemClock
+from scopeward.cli.frame import NO
 from scopeward.cli.options import examples, output_option, settings_options
 from scopeward.cli.output import OutputFormat, print_diagnostics, print_json, say
 from scopeward.cli.serving import files_of, place_of
@@ -21,9 +22,10 @@ from scopeward.envoy.validate import validate
 from scopeward.errors import ScopewardError
 from scopeward.idp.documents import http_client
 from scopeward.idp.keeper import KeyKeeper
+from scopeward.policy_files import stored
 from scopeward.settings import Settings
 from scopeward.tls.certificates import load as load_certificates
-from scopeward.warden import Prepared, checked, compile_policy, read_policy
+from scopeward.warden import Bundle, Prepared, checked, compile_policy, read_policy
 from scopeward.warden.policy import certificate_files, require_fit, showing
 
 PATIENCE = 20.0
@@ -31,27 +33,46 @@ PATIENCE = 20.0
 
 
 @click.command("apply")
-@examples("scopeward apply", "scopeward apply policies/orders.yaml -o json")
-@settings_options("policy", "listen", "tls", "proxies", "state_dir", "envoy")
+@examples("scopeward apply", "scopeward apply policies/orders.yaml -o json", "scopeward apply --env prod --yes")
+@settings_options("policy", "env", "listen", "tls", "proxies", "state_dir", "envoy")
+@click.option("--yes", is_flag=True, help="Do not ask, where the environment says 'confirm'.")
 @output_option
-def command(settings: Settings, output: OutputFormat) -> None:
+@click.pass_context
+def command(ctx: click.Context, settings: Settings, output: OutputFormat, yes: bool) -> None:
     """Put a policy in force.
 
     POLICY is the file [SCOPEWARD_POLICY; default: scopeward.yaml]. It is checked, compiled with its issuers' keys, proven, validated by Envoy and
     stored in the state directory. A node that runs there takes it at once, and the command waits until Envoy confirmed it; else ``scopeward
     run`` will serve it. Where anything is refused, what is in force stays.
+
+    An environment may say ``confirm: true``: then the command asks before it changes anything there. The exit status is 1 where the answer is no.
     """
     path = settings.policy.value
-    text = read_policy(path)
+    files = read_policy(path, settings.env.value)
     state = StateDir(settings.state_dir.value)
-    prepared = asyncio.run(_prepare(text, str(path), settings, state))
-    version = prepared.gateway.policy_version
-    confirmed = _put(state, text.decode(), version)
+    prepared = asyncio.run(_prepare(files, settings, state))
+    version, environment = prepared.gateway.policy_version, prepared.policy.environment
+    print_diagnostics(prepared.warnings if output == "text" else (), err=True)
+    if prepared.policy.confirm and not yes and not _agreed(str(environment), version):
+        say("not applied; nothing was changed", err=True)
+        ctx.exit(NO)
+    confirmed = _put(state, files, version)
     if output == "json":
-        print_json({"policy": str(path), "policy_version": version, "confirmed": confirmed})
+        print_json({"policy": str(path), "environment": environment, "policy_version": version, "confirmed": confirmed})
         return
-    print_diagnostics(prepared.warnings, err=True)
-    say(f"policy {version} is {'in force, confirmed by Envoy' if confirmed else _waits(state)}")
+    where = "" if environment is None else f" for {environment}"
+    say(f"policy {version}{where} is {'in force, confirmed by Envoy' if confirmed else _waits(state)}")
+
+
+def _agreed(environment: str, version: str) -> bool:
+    """Ask at the terminal, and nobody else: an answer that comes through a pipe is nobody's. Errors: ``confirm-needed``."""
+    if not _at_terminal():
+        raise ScopewardError("confirm-needed", f"the environment '{environment}' asks to confirm, and there is no terminal")
+    return click.confirm(f"Put policy {version} in force in {environment}?", err=True)
+
+
+def _at_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _waits(state: StateDir) -> str:
@@ -61,13 +82,13 @@ def _waits(state: StateDir) -> str:
     return "applied; no node runs here: 'scopeward run' serves it"
 
 
-async def _prepare(text: bytes, name: str, settings: Settings, state: StateDir) -> Prepared:
+async def _prepare(files: Bundle, settings: Settings, state: StateDir) -> Prepared:
     binary = find_envoy(settings.envoy.value)
-    loaded, warnings = checked(text, name)
-    files = certificate_files(files_of(settings), loaded.policy)
+    loaded, warnings = checked(files)
+    certificates_named = certificate_files(files_of(settings), loaded.policy)
     if not state.is_locked():  # a node that runs knows its own settings
-        require_fit(loaded.policy, verifies_clients=files.client_ca is not None)
-    certificates = load_certificates(files, SystemClock().now())
+        require_fit(loaded.policy, verifies_clients=certificates_named.client_ca is not None)
+    certificates = load_certificates(certificates_named, SystemClock().now())
     async with http_client() as http:
         issuers = await KeyKeeper(state.root / "keys", http, SystemClock()).look(loaded.policy)
     edge = Node(state, binary, showing(place_of(settings), certificates), SystemClock()).edge
@@ -76,15 +97,15 @@ async def _prepare(text: bytes, name: str, settings: Settings, state: StateDir) 
     return prepared
 
 
-def _put(state: StateDir, text: str, version: str) -> bool:
+def _put(state: StateDir, files: Bundle, version: str) -> bool:
     """Store the policy; whether a running node confirmed it. What the node does not confirm is taken back."""
     path = state.root / APPLIED
     before = path.read_text() if path.exists() else None
-    state.write(APPLIED, text)
+    state.write(APPLIED, stored(files))
     if not state.is_locked():
         return False
     try:
-        return _confirmed(state, version, hashlib.sha256(text.encode()).hexdigest())
+        return _confirmed(state, version, files.sha256)
     except ScopewardError:
         if before is not None:
             state.write(APPLIED, before)

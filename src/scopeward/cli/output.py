@@ -17,7 +17,7 @@ OutputFormat = Literal["text", "json"]
 
 @runtime_checkable
 class _HasDiagnostics(Protocol):
-    """An error about a policy, such as ``app.PolicyError``, which tells all that is wrong with it."""
+    """An error about a policy, such as ``warden.PolicyError``, which tells all that is wrong with it."""
 
     diagnostics: tuple[Diagnostic, ...]
 
@@ -58,11 +58,11 @@ def print_error(error: ScopewardError, *, as_json: bool) -> None:
 def print_diagnostics(diagnostics: Iterable[Diagnostic], *, err: bool = False) -> None:
     """Each with its place and its help."""
     for d in diagnostics:
-        say(f"{strong(clean(str(d.span)))}: {_severity(d.severity)}[{d.reference}]: {clean(d.message)}\n  {_help()}: {clean(d.help)}", err=err)
+        say(f"{strong(clean(str(d.span)))}: {_severity(d.severity)}[{d.reference}]: {clean(d.said)}\n  {_help()}: {clean(d.help)}", err=err)
 
 
 def diagnostic_json(d: Diagnostic) -> dict[str, Any]:
-    """A diagnostic for programs. Line and column count from 1."""
+    """A diagnostic for programs. Line and column count from 1; no environments are all of them."""
     return {
         "reference": d.reference,
         "severity": d.severity,
@@ -71,6 +71,7 @@ def diagnostic_json(d: Diagnostic) -> dict[str, Any]:
         "column": d.span.column,
         "message": d.message,
         "help": d.help,
+        "environments": list(d.environments),
     }
 
 

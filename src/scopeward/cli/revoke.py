@@ -19,7 +19,8 @@ from scopeward.cli.options import examples, output_option, settings_options
 from scopeward.cli.output import OutputFormat, clean, print_json, say
 from scopeward.envoy.state_dir import APPLIED, IN_FORCE, StateDir
 from scopeward.errors import ScopewardError
-from scopeward.policy.source import LARGEST, Loaded, load
+from scopeward.policy.source import Loaded, load_files
+from scopeward.policy_files import read_policy
 from scopeward.revocation import Asked, Entry, RevocationBook
 from scopeward.revocation.book import require_text
 from scopeward.revocation.entry import OUTLIVES
@@ -198,10 +199,10 @@ def _ends_at(words: Words, token_id: str, issuer: str | None, state: StateDir, n
 def _names(state: StateDir) -> Names:
     """Of the policy that was applied, else what the node that runs here says of itself; else none."""
     try:
-        with (state.root / APPLIED).open("rb") as file:
-            loaded = load(file.read(LARGEST + 1), APPLIED)
-    except OSError:
-        return _names_told(state)
+        files = read_policy(state.root / APPLIED)
+    except ScopewardError as error:
+        return _names_told(state) if error.reference.id == "policy-unreadable" else Names()
+    loaded = load_files(files.files, files.root, files.env)
     return Names.of(loaded.policy) if isinstance(loaded, Loaded) else Names()
 
 

@@ -43,7 +43,9 @@ def _leave(ending: Ending, task: asyncio.Future[None]) -> None:
     task.cancel()
 
 
-async def follow(settings: Settings, state: StateDir, path: Path, ready: Callable[[Prepared], None], ending: Ending | None = None) -> None:
+async def follow(
+    settings: Settings, state: StateDir, path: Path, ready: Callable[[Prepared], None], ending: Ending | None = None, *, applied: bool = False
+) -> None:
     """Start a node on the policy at ``path``, or take over the one that runs, and keep it at what the file says."""
     for room in ("warden", "envoy", "idp", "passes"):
         logging.getLogger(f"scopeward.{room}").setLevel(logging.INFO)
@@ -55,10 +57,12 @@ async def follow(settings: Settings, state: StateDir, path: Path, ready: Callabl
             http_client() as http,
             running(state, binary, place_of(settings), http, certificates=files_of(settings), concurrency=settings.concurrency.value, ending=ending) as warden,
         ):
-            prepared = await warden.start(read_policy(path), path)
+            env = settings.env.value
+            chosen = None if applied else env  # an applied policy has its own
+            prepared = await warden.start(read_policy(path, chosen), path, env)
             print_diagnostics(prepared.warnings, err=True)
             ready(prepared)
-            await serve(warden, path, tell_outcome, ops)
+            await serve(warden, path, tell_outcome, ops, chosen)
 
 
 def place_of(settings: Settings) -> Place:
@@ -76,7 +80,7 @@ def tell_outcome(outcome: Prepared | ScopewardError) -> None:
     match outcome:
         case Prepared():
             print_diagnostics(outcome.warnings, err=True)
-            say(f"in force: policy {outcome.gateway.policy_version}")
+            say(f"in force: policy {version_of(outcome)}")
         case PolicyError():
             print_error(outcome, as_json=False)
             say("not applied; what was in force stays", err=True)
@@ -87,3 +91,9 @@ def tell_outcome(outcome: Prepared | ScopewardError) -> None:
 def calls_at(settings: Settings, prepared: Prepared) -> list[str]:
     """Where the APIs are, a line each."""
     return [f"  {api.name}: {settings.url}{api.at} → {api.upstream.url}" for api in prepared.gateway.apis]
+
+
+def version_of(prepared: Prepared) -> str:
+    """The policy's version, and its environment if it has one."""
+    environment = prepared.policy.environment
+    return prepared.gateway.policy_version + ("" if environment is None else f" for {environment}")

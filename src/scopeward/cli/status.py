@@ -112,7 +112,8 @@ def _rows(status: NodeStatus, seen: Seen) -> Iterator[Row]:
 def _policy(status: NodeStatus, now: float) -> Iterator[Row]:
     policy = status.policy
     age = "" if policy.confirmed_at is None else f", in force for {duration(now - policy.confirmed_at)}"
-    yield "policy", f"{policy.version or 'none'}{age}, {'confirmed by Envoy' if policy.confirmed else 'not confirmed'}"
+    where = "" if policy.environment is None else f" for {policy.environment}"
+    yield "policy", f"{policy.version or 'none'}{where}{age}, {'confirmed by Envoy' if policy.confirmed else 'not confirmed'}"
     yield "", policy.path
 
 

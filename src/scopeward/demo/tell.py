@@ -26,6 +26,7 @@ from scopeward.issuer import default_accounts, obtain_token
 from scopeward.revocation import Entry, RevocationBook
 from scopeward.secret import Secret
 from scopeward.store import STORE_FILE, Store
+from scopeward.warden import read_policy
 
 API: Final = "orders"
 REVOKED_WITHIN: Final = 5.0
@@ -117,7 +118,7 @@ async def _edit(old: str, new: str, stage: Stage, say: Say) -> None:
     say(f"   - {old}\n   + {new}")
     begun = time.monotonic()
     stage.policy.write_text(text.replace(old, new))
-    prepared = await stage.warden.apply(stage.policy.read_bytes(), stage.policy)
+    prepared = await stage.warden.apply(read_policy(stage.policy), stage.policy)
     say(f"   in force after {1000 * (time.monotonic() - begun):.0f} ms, confirmed by Envoy: policy {prepared.gateway.policy_version}")
 
 

@@ -2,7 +2,7 @@
 
     layout.json          {"layout": 2, "node": NAME}: which layout this is, and whose
     lock                 held (flock) by the process that runs the node
-    applied/policy.yaml  what `apply` put in force
+    applied/policy.yaml  what `apply` put in force: the policy, or all its files and the environment in one
     in-force.json        what the node confirmed: versions and time
     run.json             the running Envoy: process, version and digest, incarnation
     reserve              space that is given back when the disk is full

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Final, Literal, get_args
 
@@ -16,7 +16,7 @@ SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 """The graver first."""
 
 MOST_SHOWN = 50
-"""Diagnostics listed at once; one more entry says how many there are beyond."""
+"""Diagnostics listed at once; of each kind that has more, one more entry says how many there are beyond."""
 
 _LONGEST_NAME = 48
 
@@ -35,16 +35,26 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One finding with its place. ``message`` and ``help`` quote keys and names, never other values: they may be secrets."""
+    """One finding with its place. ``message`` and ``help`` quote keys and names, never other values: they may be secrets.
+
+    ``environments`` are those it is about, where that is not all of them. ``stands_for`` counts the findings that this one stands for.
+    """
 
     reference: str
     severity: Severity
     message: str
     span: Span
     help: str
+    environments: tuple[str, ...] = ()
+    stands_for: int = 1
 
     def __str__(self) -> str:
-        return f"{self.span}: {self.severity}: {self.message} [{self.reference}]"
+        return f"{self.span}: {self.severity}: {self.said} [{self.reference}]"
+
+    @property
+    def said(self) -> str:
+        """The message, with the environments."""
+        return f"{self.message} (in {', '.join(self.environments)})" if self.environments else self.message
 
 
 def diagnose(reference: str, message: str, span: Span, *, help: str | None = None, severity: Severity = "error") -> Diagnostic:
@@ -67,11 +77,35 @@ def suggestion(name: str, known: Iterable[str]) -> str | None:
 
 
 def limited(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """In order of place, the graver first where they share one, and at most ``MOST_SHOWN`` with a count of the rest, which is as grave as they are."""
-    ordered = sorted(diagnostics, key=lambda d: (d.span, SEVERITIES.index(d.severity), d.reference, d.message))
-    shown, rest = ordered[:MOST_SHOWN], ordered[MOST_SHOWN:]
-    if not rest:
-        return tuple(shown)
-    gravest = min(rest, key=lambda d: SEVERITIES.index(d.severity))
-    more = Diagnostic(gravest.reference, gravest.severity, f"and {len(rest)} more", rest[0].span, "Correct those above first.")
-    return (*shown, more)
+    """In order of place, the graver first where they share one. Of more than ``MOST_SHOWN`` the first of each kind stay, the graver kinds and
+    the first before the others; then each kind that has more says how many.
+    """
+    ordered = sorted(diagnostics, key=_order)
+    if len(ordered) <= MOST_SHOWN:
+        return tuple(ordered)
+    kinds: dict[tuple[Severity, str], list[Diagnostic]] = {}
+    for d in ordered:
+        kinds.setdefault((d.severity, d.reference), []).append(d)
+    shares = _shares({kind: len(of_kind) for kind, of_kind in sorted(kinds.items(), key=lambda item: SEVERITIES.index(item[0][0]))})
+    shown = [d for kind, of_kind in kinds.items() for d in of_kind[: shares[kind]]]
+    more = [_more(of_kind[share:]) for kind, share in shares.items() if (of_kind := kinds[kind])[share:]]
+    return (*sorted(shown, key=_order), *more)
+
+
+def _order(d: Diagnostic) -> tuple[Span, int, str, str]:
+    return d.span, SEVERITIES.index(d.severity), d.reference, d.message
+
+
+def _shares(numbers: Mapping[tuple[Severity, str], int]) -> dict[tuple[Severity, str], int]:
+    """How many of each kind are shown: one of each as far as they go, then a second of each, and so on."""
+    shares, left = dict.fromkeys(numbers, 0), MOST_SHOWN
+    while left > 0 and any(shares[kind] < number for kind, number in numbers.items()):
+        for kind, number in numbers.items():
+            if left > 0 and shares[kind] < number:
+                shares[kind], left = shares[kind] + 1, left - 1
+    return shares
+
+
+def _more(hidden: Sequence[Diagnostic]) -> Diagnostic:
+    number = sum(d.stands_for for d in hidden)
+    return replace(hidden[0], message=f"and {number} more of the same kind", help="Correct those above first.", environments=(), stands_for=number)

@@ -5,25 +5,32 @@ The descriptions are the reference that editors show (``schema.json_schema``).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from scopeward.policy.environments import NAME
 from scopeward.policy.model import OnFull, StreamKind
 from scopeward.policy.scalars import (
+    ENVIRONMENT_KEY_PATTERN,
     URL_SCHEMA,
     At,
     BodySize,
     CertificateNames,
     CertificatePlace,
+    ClientId,
     FilePath,
     Flag,
     Lifetime,
+    Name,
     NameKey,
     Names,
     OddPaths,
     Omittable,
     OperationKey,
+    Owners,
+    Patterns,
     PlaintextReason,
     Prose,
     PublicReason,
@@ -50,6 +57,35 @@ class Entry(BaseModel):
         hide_input_in_errors=True,  # the input may be a secret
         frozen=True,
     )
+
+
+class EnvironmentEntry(Entry):
+    """A place where the policy is in force: the values of '${env.…}' there, under names of your own."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"propertyNames": {"pattern": ENVIRONMENT_KEY_PATTERN, "not": {"const": NAME}}})
+
+    __pydantic_extra__: dict[str, Word] = {}
+
+    confirm: Flag = Field(False, description="'true': 'scopeward apply' asks before it puts a policy in force there.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_names(cls, value: Any) -> Any:
+        for key in value if isinstance(value, dict) else ():
+            if key == NAME:
+                raise refuse("policy-value", "'name' is the environment's own name, and cannot be given")
+            if not re.fullmatch(ENVIRONMENT_KEY_PATTERN, key):
+                raise refuse("name-not-usable", "a value's name is letters, digits, '_' and '-', a letter or '_' first")
+        return value
+
+
+class TeamEntry(Entry):
+    """A team: who owns its files, and which those are."""
+
+    files: Omittable[Patterns] = Field(
+        None, description="The team's files, as in 'include'. They belong to it whatever they say, and no other file can say that it does."
+    )
+    owners: Omittable[Owners] = Field(None, description="Who owns its files, for 'scopeward codeowners': '@acme/orders'.")
 
 
 class PersonEntry(Entry):
@@ -155,6 +191,7 @@ class ScopeEntry(Entry):
     """A scope of the dictionary."""
 
     says: Prose = Field(description="What the scope lets its holder do, for people.")
+    allows: Omittable[Names] = Field(None, description="Other teams whose rules may need it, or 'all'. Left out: the team's own only.")
 
 
 class ClientEntry(Entry):
@@ -162,7 +199,7 @@ class ClientEntry(Entry):
 
     kind: Literal["app", "service", "agent"] = Field(description="'app': people use it. 'service' and 'agent' act themselves, also for a person.")
     issuer: Omittable[Text] = Field(None, description="The issuer's name here; the only one where left out.")
-    id: Word = Field(description="The client id, as the issuer's 'client_claim' has it.")
+    id: ClientId = Field(description="The client id, as the issuer's 'client_claim' has it; or a mapping from environments to ids.")
     may: Omittable[Names] = Field(None, description="The only scopes this client can use here, whatever its tokens hold. Left out: no bound.")
 
 
@@ -272,16 +309,60 @@ class AuditEntry(Entry):
     )
 
 
-class PolicyDocument(Entry):
+class NarrowedDefaultsEntry(Entry):
+    """What holds for the rules of a file that is included; it can only ask more than the policy's own defaults."""
+
+    to: Omittable[SomeNames] = Field(None, description="Whom rules without 'to' let in: some of those that the policy's 'defaults' let in.")
+
+
+class Sections(Entry):
+    """What every file of a policy may hold."""
+
+    version: Omittable[Version] = Field(None, description="The version of the language: 1.")
+    scopes: dict[NameKey, ScopeEntry] = Field({}, description="Every scope with what it means; a verb first: 'read.orders'.")
+    clients: dict[NameKey, ClientEntry] = Field({}, description="The OAuth clients that may call.")
+    apis: dict[NameKey, ApiEntry] = Field({}, description="The protected upstreams. May be left out where 'include' is said.")
+
+
+SECTIONS = tuple(name for name in Sections.model_fields if name != "version")
+"""The keys whose entries are collected from all files; a name is good in all of them, and stands in one."""
+
+
+class PolicyDocument(Sections):
     """A Scopeward policy: who may call what."""
 
     version: Version = Field(description="The version of the language: 1.")
+    include: Omittable[Patterns] = Field(None, description="Other files of the policy, below this one's folder: a path with '*' and '?', or a list.")
+    environments: dict[Name, EnvironmentEntry] = Field({}, description="Where the policy is in force. Each gives the same values.")
+    teams: dict[Name, TeamEntry] = Field({}, description="The teams. Without it a file that is included may name any.")
+    owners: Omittable[Owners] = Field(None, description="Who owns all files that are no team's, for 'scopeward codeowners'.")
     public_url: WebOrigin = Field(description="How callers reach the gateway: http(s)://host[:port].")
     issuers: dict[NameKey, IssuerEntry] = Field(description="Who signs tokens. This version takes exactly one.")
     trust: TrustsEntry = Field(TrustsEntry.model_construct(), description="How long tokens may live, and how their calls are logged, by the issuer's trust.")
     defaults: DefaultsEntry = Field(DefaultsEntry.model_construct(), description="What holds where nothing else is said.")
-    scopes: dict[NameKey, ScopeEntry] = Field({}, description="Every scope with what it means; a verb first: 'read.orders'.")
-    clients: dict[NameKey, ClientEntry] = Field({}, description="The OAuth clients that may call.")
-    apis: dict[NameKey, ApiEntry] = Field(description="The protected upstreams.")
     network: NetworkEntry = Field(NetworkEntry.model_construct(), description="How the gateway reaches others.")
     audit: AuditEntry = Field(AuditEntry.model_construct(), description="The record of calls.")
+
+
+class WholeDocument(PolicyDocument):
+    """A policy that includes nothing."""
+
+    apis: dict[NameKey, ApiEntry] = Field(description="The protected upstreams.")
+
+
+class HeadDocument(Entry):
+    """What of a policy must be understood before the rest is: of any other key this says nothing."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    include: Omittable[Patterns] = None
+    environments: dict[Name, EnvironmentEntry] = Field({})
+    teams: dict[Name, TeamEntry] = Field({})
+    owners: Omittable[Owners] = None
+
+
+class IncludedDocument(Sections):
+    """A file that a policy includes: a team's, or another part of the platform's."""
+
+    team: Omittable[Name] = Field(None, description="The team whose file this is. Left out: as 'teams' says, else nobody's.")
+    defaults: NarrowedDefaultsEntry = Field(NarrowedDefaultsEntry.model_construct(), description="What holds for the rules of this file.")

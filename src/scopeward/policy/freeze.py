@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from scopeward.policy.document import (
     ApiEntry,
     ClientCertificateEntry,
     ClientEntry,
+    IncludedDocument,
     IssuerEntry,
     PathEntry,
     PersonEntry,
     PolicyDocument,
     RuleEntry,
+    ScopeEntry,
     SendsEntry,
     TrustEntry,
     TrustsEntry,
     UpstreamEntry,
 )
+from scopeward.policy.environments import Environment
 from scopeward.policy.model import (
     Api,
     Caller,
     Client,
     ClientCertificate,
     Issuer,
+    Narrowing,
     OddPath,
     PersonEvidence,
     Policy,
@@ -36,17 +42,27 @@ from scopeward.policy.model import (
 )
 
 
-def freeze(document: PolicyDocument) -> Policy:
-    """The policy that the document says."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file that is included, as diagnostics name it, and whose it is. ``document`` holds only names that no file before it has."""
+
+    file: str
+    document: IncludedDocument
+    team: str | None
+
+
+def freeze(document: PolicyDocument, parts: Sequence[Part] = (), environment: Environment | None = None) -> Policy:
+    """The policy that the documents say, in the environment whose values are in them already."""
     issuers = tuple(_issuer(name, entry) for name, entry in document.issuers.items())
     only = issuers[0].name if issuers else ""
     default_to = _to(document.defaults.to)
+    files = [(document, None, default_to), *((part.document, part.team, _narrowed(part, default_to)) for part in parts)]
     return Policy(
         public_url=document.public_url.rstrip("/"),
         issuers=issuers,
-        scopes=tuple(Scope(name, entry.says) for name, entry in document.scopes.items()),
-        clients=tuple(_client(name, entry, only) for name, entry in document.clients.items()),
-        apis=tuple(_api(name, entry, issuers, default_to) for name, entry in document.apis.items()),
+        scopes=tuple(_scope(name, entry, team) for file, team, _ in files for name, entry in file.scopes.items()),
+        clients=tuple(_client(name, entry, only, team) for file, team, _ in files for name, entry in file.clients.items()),
+        apis=tuple(_api(name, entry, issuers, to, team) for file, team, to in files for name, entry in file.apis.items()),
         trust=_trusts(document.trust),
         sends=_sends(document.defaults.sends),
         unlisted_clients=document.defaults.unlisted_clients,
@@ -55,12 +71,25 @@ def freeze(document: PolicyDocument) -> Policy:
         body_limit=document.defaults.limits.body,
         ca_bundle=document.network.ca_bundle,
         audit_on_full=document.audit.on_full,
+        environment=None if environment is None else environment.name,
+        confirm=environment is not None and environment.confirm,
+        teams=tuple(document.teams),
+        narrowings=tuple(Narrowing(part.file, _to(part.document.defaults.to)) for part in parts if part.document.defaults.to is not None),
     )
 
 
-def _client(name: str, entry: ClientEntry, only_issuer: str) -> Client:
+def _narrowed(part: Part, default_to: To) -> To:
+    return default_to if part.document.defaults.to is None else _to(part.document.defaults.to)
+
+
+def _scope(name: str, entry: ScopeEntry, team: str | None) -> Scope:
+    allows = _distinct(entry.allows or [])
+    return Scope(name, entry.says, team, "all" if "all" in allows else allows)
+
+
+def _client(name: str, entry: ClientEntry, only_issuer: str, team: str | None) -> Client:
     issuer = entry.issuer if entry.issuer is not None else only_issuer
-    return Client(name, entry.kind, issuer, entry.id, None if entry.may is None else _distinct(entry.may))
+    return Client(name, entry.kind, issuer, entry.id, None if entry.may is None else _distinct(entry.may), team)
 
 
 def _sends(entry: SendsEntry) -> Sends:
@@ -103,7 +132,7 @@ def _trust(name: Literal["internal", "external"], entry: TrustEntry | None) -> T
     return Trust(name, int(entry.lifetime), entry.over, entry.log, max_stream)
 
 
-def _api(name: str, entry: ApiEntry, issuers: tuple[Issuer, ...], default_to: To) -> Api:
+def _api(name: str, entry: ApiEntry, issuers: tuple[Issuer, ...], default_to: To, team: str | None) -> Api:
     issuer = issuers[0] if issuers else None
     return Api(
         name=name,
@@ -117,6 +146,8 @@ def _api(name: str, entry: ApiEntry, issuers: tuple[Issuer, ...], default_to: To
         allow=_allowed(entry.path),
         slash=entry.slash,
         case=entry.case,
+        team=team,
+        default_to=default_to,
     )
 
 

@@ -70,10 +70,15 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """An entry of the dictionary of scopes: a verb first, then its object."""
+    """An entry of the dictionary of scopes: a verb first, then its object.
+
+    ``team`` is whose it is, ``None`` the whole policy's. ``allows`` are the other teams whose rules may need it, or all of them.
+    """
 
     name: str
     says: str
+    team: str | None = None
+    allows: tuple[str, ...] | Literal["all"] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class Client:
     issuer: str
     id: str
     may: tuple[str, ...] | None = None
+    team: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +170,7 @@ class Api:
     ``audience_stated`` tells an audience of the API's own from its issuer's, filled in; ``audience`` is empty where neither says one,
     which the checks refuse. ``allow`` are the odd forms of path that are not refused. ``slash`` is ``same`` where a path with a slash at its end
     is the one without. ``case`` is ``sensitive`` where the upstream tells ``/ADMIN`` from ``/admin``; else another spelling of a literal
-    segment is refused where it would fall to a rule that asks less.
+    segment is refused where it would fall to a rule that asks less. ``default_to`` is what its rules without ``to`` were given.
     """
 
     name: str
@@ -178,6 +184,16 @@ class Api:
     allow: tuple[OddPath, ...] = ()
     slash: Literal["exact", "same"] = "exact"
     case: Literal["guarded", "sensitive"] = "guarded"
+    team: str | None = None
+    default_to: To = field(default_factory=To)
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """What a file that is included says of its own defaults: ``to`` for its rules that say none."""
+
+    file: str
+    to: To
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +201,9 @@ class Policy:
     """The whole of it. ``public_url`` is the address under which callers reach the gateway, for RFC 9728 metadata.
 
     ``default_to`` is filled into every rule that does not say ``to``; it stays here so that a fault in it is reported once. ``body_limit`` is in
-    bytes. ``ca_bundle`` is the path of the authorities (PEM) that TLS upstreams are verified against; ``None`` is the system's.
+    bytes. ``ca_bundle`` is the path of the authorities (PEM) that TLS upstreams are verified against; ``None`` is the system's. ``environment`` is
+    the one that was chosen, ``None`` where the policy has none; ``confirm`` says that it is not applied there without asking. ``teams`` are those
+    that the policy lists.
     """
 
     public_url: str
@@ -201,6 +219,10 @@ class Policy:
     body_limit: int = 10 * 1024 * 1024
     ca_bundle: str | None = None
     audit_on_full: OnFull | None = None
+    environment: str | None = None
+    confirm: bool = False
+    teams: tuple[str, ...] = ()
+    narrowings: tuple[Narrowing, ...] = ()
 
     @property
     def on_full(self) -> OnFull:

@@ -14,7 +14,9 @@ from pydantic import BeforeValidator, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from scopeward.policy.diagnostic import suggestion
+from scopeward.policy.diagnostic import quoted, suggestion
+from scopeward.policy.environments import KEY
+from scopeward.policy.include import OutsideError, PatternError, parse_pattern
 from scopeward.policy.model import OddPath
 from scopeward.policy.path import TemplateError, parse_at, parse_template
 from scopeward.policy.tree import PlainText
@@ -43,7 +45,10 @@ _TEXT_SCHEMA: JsonSchemaValue = {"type": ["string", "number", "boolean"]}
 """An editor reads an unquoted 012345 or ON as a number or boolean; here both are text."""
 
 
-def refuse(reference: Literal["policy-type", "policy-value", "policy-missing-key"], message: str) -> PydanticCustomError:
+Refusal = Literal["policy-type", "policy-value", "policy-missing-key", "name-not-usable", "include-outside"]
+
+
+def refuse(reference: Refusal, message: str) -> PydanticCustomError:
     """A complaint to raise. The message goes in as context, since pydantic reads braces in its template as names."""
     return PydanticCustomError(reference, "{message}", {"message": message})
 
@@ -65,6 +70,32 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise refuse("policy-type", f"text is needed here, {contrast(value)}")
     return str(value)
+
+
+def _name(value: object) -> str:
+    """A name that nothing later looks up among others, and so must be usable where it stands."""
+    text = _text(value)
+    if not re.fullmatch(NAME_PATTERN, text) or len(text) > 128:
+        raise refuse("name-not-usable", f"the name {quoted(text)} is not one of letters, digits, '.', '_' and '-', at most 128, a letter or digit first")
+    return text
+
+
+def _include(value: object) -> str:
+    text = _text(value)
+    try:
+        return str(parse_pattern(text))
+    except OutsideError as e:
+        raise refuse("include-outside", f"the path {e}") from None
+    except PatternError as e:
+        raise refuse("policy-value", f"the path {e}") from None
+
+
+def _owner(value: object) -> str:
+    """As CODEOWNERS names them: a user, a team, or an address."""
+    text = _text(value)
+    if not re.fullmatch(OWNER_PATTERN, text):
+        raise refuse("policy-value", "an owner is '@user', '@organisation/team' or an e-mail address")
+    return text
 
 
 def _word(value: object) -> str:
@@ -278,12 +309,34 @@ _CERTIFICATE_NAME_SCHEMA: JsonSchemaValue = {
     "examples": ["dns:client.example", "uri:spiffe://example/client"],
 }
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-URL_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": "^https?://[^/?#@]+(/[^?#]*)?$"}
+OWNER_PATTERN = r"^(@[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?|[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)$"
+ENVIRONMENT_KEY_PATTERN = f"^{KEY}$"
+_FILLED = rf".*\$\{{env\.{KEY}\}}.*"
+"""A text that an editor cannot judge, since it holds a value of the environment."""
+
+
+def or_filled(pattern: str) -> str:
+    """The pattern of a text, or of one that holds ``${env.x}``."""
+    return f"^({pattern}|{_FILLED})$"
+
+
+URL_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": or_filled("https?://[^/?#@]+(/[^?#]*)?")}
 _OPERATION_SCHEMA: JsonSchemaValue = {"type": "string", "pattern": f"^({'|'.join(METHODS)}) /"}
 
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_TEXT_SCHEMA)]
 NameKey = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 Word = Annotated[str, BeforeValidator(_word), WithJsonSchema(_TEXT_SCHEMA)]
+Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
+ClientId = Annotated[
+    str,
+    BeforeValidator(_word),
+    WithJsonSchema({"anyOf": [_TEXT_SCHEMA, {"type": "object", "additionalProperties": _TEXT_SCHEMA, "minProperties": 1}]}),
+]
+"""A mapping from environments to ids is replaced by one of them before this reads it."""
+IncludePattern = Annotated[str, BeforeValidator(_include), WithJsonSchema({"type": "string", "examples": ["teams/*.yaml"]})]
+Patterns = Annotated[list[IncludePattern], _some("names no file; leave the key out"), Shorthand()]
+Owner = Annotated[str, BeforeValidator(_owner), WithJsonSchema({"type": "string", "pattern": OWNER_PATTERN, "examples": ["@acme/orders"]})]
+Owners = Annotated[list[Owner], _some("names nobody; leave the key out"), Shorthand()]
 Prose = Annotated[str, BeforeValidator(_prose), WithJsonSchema(_TEXT_SCHEMA)]
 PublicReason = Annotated[str, _reason("why may everybody call this without a token?"), WithJsonSchema({"type": "string", "minLength": 1})]
 PlaintextReason = Annotated[str, _reason("why is clear text safe on this way?"), WithJsonSchema({"type": "string", "minLength": 1})]
@@ -303,13 +356,15 @@ Timeout = Annotated[
     WithJsonSchema({**_DURATION_SCHEMA, "pattern": r"^[0-9]{1,7}(ms|s|m|h|d)$"}),
 ]
 WebUrl = Annotated[str, _url(parse_url), WithJsonSchema(URL_SCHEMA)]
-WebOrigin = Annotated[str, _url(parse_origin), WithJsonSchema({"type": "string", "pattern": "^https?://[^/?#@]+/?$"})]
-At = Annotated[str, BeforeValidator(_at), WithJsonSchema({"type": "string", "pattern": "^/([^/]+(/[^/]+)*)?$"})]
+WebOrigin = Annotated[str, _url(parse_origin), WithJsonSchema({"type": "string", "pattern": or_filled("https?://[^/?#@]+/?")})]
+At = Annotated[str, BeforeValidator(_at), WithJsonSchema({"type": "string", "pattern": or_filled("/([^/]+(/[^/]+)*)?")})]
 OperationKey = Annotated[str, BeforeValidator(_operation), WithJsonSchema(_OPERATION_SCHEMA)]
 Names = Annotated[list[Text], BeforeValidator(_one_or_many), Shorthand()]
 SomeNames = Annotated[list[Text], _some("lets nobody in"), Shorthand()]
-FilePath = Annotated[str, BeforeValidator(_file_path), WithJsonSchema({"type": "string", "pattern": f"^{_FILE_PATTERN}$"})]
-CertificatePlace = Annotated[str, BeforeValidator(_certificate_place), WithJsonSchema({"type": "string", "pattern": f"^{CERTIFICATE_FROM}{_FILE_PATTERN}$"})]
+FilePath = Annotated[str, BeforeValidator(_file_path), WithJsonSchema({"type": "string", "pattern": or_filled(_FILE_PATTERN)})]
+CertificatePlace = Annotated[
+    str, BeforeValidator(_certificate_place), WithJsonSchema({"type": "string", "pattern": or_filled(f"{CERTIFICATE_FROM}{_FILE_PATTERN}")})
+]
 CertificateName = Annotated[str, BeforeValidator(_certificate_name), WithJsonSchema(_CERTIFICATE_NAME_SCHEMA)]
 CertificateNames = Annotated[list[CertificateName], _some("lets nobody in"), Shorthand()]
 OddPaths = Annotated[list[OddPath], _some("allows nothing more; leave the key out"), Shorthand()]

@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from scopeward.policy.document import PolicyDocument
+from scopeward.policy.document import Entry, IncludedDocument, PolicyDocument
 
 SCHEMA_ID = "https://scopeward.dev/schema/policy-1.json"
+INCLUDED_SCHEMA_ID = "https://scopeward.dev/schema/policy-included-1.json"
 
 
 def json_schema() -> dict[str, Any]:
@@ -16,8 +17,17 @@ def json_schema() -> dict[str, Any]:
 
     It takes whatever ``load`` takes, and refuses much of what ``load`` refuses; names that are not defined are found by ``check`` only.
     """
-    schema = PolicyDocument.model_json_schema(by_alias=True, mode="validation")
-    return {"$schema": GenerateJsonSchema.schema_dialect, "$id": SCHEMA_ID, "title": "Scopeward policy", **_tidied(schema)}
+    return {**_schema(PolicyDocument, SCHEMA_ID, "Scopeward policy"), "anyOf": [{"required": ["apis"]}, {"required": ["include"]}]}
+
+
+def included_json_schema() -> dict[str, Any]:
+    """The same for a file that a policy includes."""
+    return _schema(IncludedDocument, INCLUDED_SCHEMA_ID, "Scopeward policy, a file that is included")
+
+
+def _schema(form: type[Entry], id: str, title: str) -> dict[str, Any]:
+    schema = form.model_json_schema(by_alias=True, mode="validation")
+    return {"$schema": GenerateJsonSchema.schema_dialect, "$id": id, "title": title, **_tidied(schema)}
 
 
 def _tidied(schema: Any, *, names: bool = False) -> Any:

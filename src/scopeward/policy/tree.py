@@ -29,11 +29,15 @@ _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A single value as written. ``plain`` is without quotes and on no block: only then may it mean a number, true or nothing."""
+    """A single value as written. ``plain`` is without quotes and on no block: only then may it mean a number, true or nothing.
+
+    ``filled`` are the places of the environment's values that stand in it instead of ``${env.…}``.
+    """
 
     span: Span
     text: str
     plain: bool
+    filled: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,11 @@ class Spans:
         for key, node in self._walk(path):
             place = key or node.span
         return place
+
+    def exact(self, path: tuple[str | int, ...]) -> Tree | None:
+        """The value at the path, if one is written there."""
+        found = list(self._walk(path))
+        return found[-1][1] if found and len(found) == len(path) else None
 
     def node(self, path: tuple[str | int, ...]) -> Tree:
         """The value at the path, or the nearest one around it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,7 @@ from scopeward.clock import Clock
 from scopeward.envoy.record import read_records
 from scopeward.envoy.state_dir import NEIGHBOURS, StateDir
 from scopeward.errors import ScopewardError
-from scopeward.policy.source import LARGEST
+from scopeward.policy_files import read_policy
 from scopeward.status.file import read_status
 from scopeward.status.node_status import NodeStatus, PolicyStatus
 
@@ -81,12 +80,11 @@ def _status(root: Path) -> tuple[NodeStatus | None, bool]:
 
 
 def compare(policy: PolicyStatus) -> PolicyFile | None:
-    """The policy's file against the text that is in force."""
+    """The policy's files against what is in force."""
     if policy.sha256 is None:
         return None
     try:
-        with Path(policy.path).open("rb") as file:
-            text = file.read(LARGEST + 1)
-    except OSError:
-        return "unreadable"
-    return "same" if hashlib.sha256(text).hexdigest() == policy.sha256 else "differs"
+        files = read_policy(Path(policy.path), policy.environment)
+    except ScopewardError as error:
+        return "differs" if error.reference.id == "env-other" else "unreadable"
+    return "same" if files.sha256 == policy.sha256 else "differs"

@@ -39,8 +39,8 @@ class EnvoyStatus:
 class PolicyStatus:
     """The policy in force. ``version`` is ``None`` before the first one is.
 
-    ``path`` is the file that is followed and ``sha256`` (hex) that of the text that is in force, so that a reader can tell whether the file differs.
-    ``why_not`` says why Envoy has not confirmed what should be in force.
+    ``path`` is the file that is followed and ``sha256`` (hex) that of what is in force, so that a reader can tell whether the file, or one that it
+    includes, differs. ``environment`` is the one that was chosen. ``why_not`` says why Envoy has not confirmed what should be in force.
     """
 
     path: str
@@ -49,6 +49,7 @@ class PolicyStatus:
     confirmed_at: Time | None = None
     confirmed: bool = False
     why_not: str | None = None
+    environment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

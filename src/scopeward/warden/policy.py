@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scopeward.analysis.checks import check, without_notes
+from scopeward.analysis.checks import check, examine, without_notes
 from scopeward.analysis.gateway import Facts, Gateway
 from scopeward.analysis.resolve import resolve
 from scopeward.compile import Edge, Snapshot, compile_gateway
 from scopeward.compile.prove import prove
 from scopeward.envoy.place import Place
 from scopeward.errors import ScopewardError
-from scopeward.policy.diagnostic import Diagnostic
+from scopeward.policy.diagnostic import Diagnostic, limited
 from scopeward.policy.model import Policy
-from scopeward.policy.source import LARGEST, Loaded, load
+from scopeward.policy.source import Loaded, Written, read
+from scopeward.policy_files import Bundle
 from scopeward.tls.certificates import CertificateFiles
 from scopeward.tls.certificates import Loaded as Certificates
 
@@ -38,22 +39,20 @@ class Prepared:
     warnings: tuple[Diagnostic, ...]
 
 
-def read_policy(path: Path) -> bytes:
-    """A policy file's bytes. Errors: ``policy-unreadable``."""
-    try:
-        if path.is_dir():
-            raise ScopewardError("policy-unreadable", f"'{path}' is a directory")
-        with path.open("rb") as file:
-            return file.read(LARGEST + 1)  # the loader says that it is too large
-    except OSError as error:
-        raise ScopewardError("policy-unreadable", f"'{path}': {error.strerror}") from None
+def checked(policy: Bundle | bytes, name: str = "", *, apart: bool = True) -> tuple[Loaded, tuple[Diagnostic, ...]]:
+    """A policy without errors in the environment that is chosen, and its warnings; ``name`` is that of a policy that is one text.
 
-
-def checked(text: bytes, name: str) -> tuple[Loaded, tuple[Diagnostic, ...]]:
-    """A policy without errors, and its warnings. Errors: ``PolicyError``."""
-    loaded = load(text, name)
-    diagnostics = check(loaded) if isinstance(loaded, Loaded) else loaded
-    if not isinstance(loaded, Loaded) or any(d.severity == "error" for d in diagnostics):
+    ``apart`` looks at the other environments too: none may accept the same tokens. Errors: ``PolicyError``.
+    """
+    bundle = policy if isinstance(policy, Bundle) else Bundle.of(policy, name)
+    written = read(bundle)
+    if not isinstance(written, Written):
+        raise PolicyError(limited(written))
+    loaded = written.choose(bundle.env)
+    if not isinstance(loaded, Loaded):
+        raise PolicyError(limited(loaded))
+    diagnostics = examine(written, bundle.env).diagnostics if apart and bundle.env is not None else check(loaded)
+    if any(d.severity == "error" for d in diagnostics):
         raise PolicyError(without_notes(diagnostics))
     return loaded, without_notes(diagnostics)
 

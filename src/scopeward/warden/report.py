@@ -61,7 +61,8 @@ async def _policy(warden: Warden) -> PolicyStatus:
     why_not = await warden.node.confirmed()
     said = warden.node.confirmed_at
     policy_version = snapshot.policy_version if snapshot else None
-    return PolicyStatus(str(in_force.path), policy_version, in_force.sha256, said, confirmed=why_not is None, why_not=why_not)
+    environment = in_force.loaded.policy.environment
+    return PolicyStatus(str(in_force.path), policy_version, in_force.sha256, said, confirmed=why_not is None, why_not=why_not, environment=environment)
 
 
 def _issuers(warden: Warden) -> tuple[IssuerStatus, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +14,9 @@ import watchfiles
 
 from scopeward.audit.guard import DiskSample, free_space
 from scopeward.errors import ScopewardError
+from scopeward.policy_files import folders_of, read_policy
 from scopeward.status.file import write_status
-from scopeward.warden.policy import Prepared, read_policy
+from scopeward.warden.policy import Prepared
 from scopeward.warden.report import report
 from scopeward.warden.warden import Warden
 
@@ -34,29 +36,52 @@ log = logging.getLogger(__name__)
 Told = Callable[[Prepared | ScopewardError], None]
 
 
-async def keep_policy(warden: Warden, path: Path, told: Told) -> None:
-    """Apply the file whenever its content is another than the last that was tried; ``told`` hears what came of it.
+async def keep_policy(warden: Warden, path: Path, told: Told, env: str | None = None) -> None:
+    """Apply the policy whenever its files are others than those that were tried last; ``told`` hears what came of it.
 
     A change wakes it at once, and it looks once a second besides: a change before the watch began, or on a network's file system, wakes nobody.
     """
-    awake = watchfiles.awatch(path.parent, recursive=False, debounce=50, step=20, rust_timeout=1000, yield_on_timeout=True)
-    unreadable = ""
-    async for _ in awake:
+    folders, unreadable = frozenset({path.parent}), ""
+    while True:
+        async with contextlib.aclosing(_changes(folders)) as changes:
+            async for _ in changes:
+                unreadable, now = await _look_at_policy(warden, path, told, env, unreadable)
+                if now is not None and now != folders:
+                    folders = now
+                    break
+
+
+async def _changes(folders: frozenset[Path]) -> AsyncGenerator[None, None]:
+    """Each time that something may have changed in the folders, and each second. Ends where one of them goes away as the watch begins."""
+    there = sorted(folder for folder in folders if folder.is_dir())
+    try:
+        if there:
+            awake = watchfiles.awatch(*there, recursive=False, debounce=50, step=20, rust_timeout=1000, yield_on_timeout=True)
+            async with contextlib.aclosing(awake):
+                async for _ in awake:
+                    yield
+    except FileNotFoundError:
+        log.info("a folder of the policy went away")
+    await asyncio.sleep(1)
+    yield
+
+
+async def _look_at_policy(warden: Warden, path: Path, told: Told, env: str | None, unreadable: str) -> tuple[str, frozenset[Path] | None]:
+    """Look once. Returns why it cannot be read, and else the folders to watch."""
+    try:
+        files = await asyncio.to_thread(read_policy, path, env)
+    except ScopewardError as error:
+        if str(error) != unreadable:
+            told(error)
+        return str(error), None
+    if warden.is_new(files):
         try:
-            text = read_policy(path)
+            told(await warden.apply(files, path))
         except ScopewardError as error:
-            if str(error) != unreadable:
-                told(error)
-            unreadable = str(error)
-            continue
-        came_back, unreadable = bool(unreadable), ""
-        if warden.is_new(text):
-            try:
-                told(await warden.apply(text, path))
-            except ScopewardError as error:
-                told(error)
-        elif came_back:
-            log.info("the policy's file is back, and is what was tried last")
+            told(error)
+    elif unreadable:
+        log.info("the policy's file is back, and is what was tried last")
+    return "", folders_of(files, path) | {path.parent}
 
 
 async def keep_keys(warden: Warden, every: float = KEYS_EVERY) -> None:

@@ -8,8 +8,6 @@ next look tries again.
 from __future__ import annotations
 
 import asyncio
-import gc
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -34,7 +32,9 @@ from scopeward.envoy.state_dir import StateDir
 from scopeward.errors import ScopewardError
 from scopeward.idp.keeper import KeyKeeper
 from scopeward.passes import PassIssuer
+from scopeward.policy.collecting import without_collecting
 from scopeward.policy.source import Loaded
+from scopeward.policy_files import Bundle, without_folder
 from scopeward.revocation import Keeper, Tables
 from scopeward.tls.certificates import CertificateFiles, Certificates
 from scopeward.tls.certificates import Loaded as LoadedCertificates
@@ -61,7 +61,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The policy that is in force, or is being put in force."""
+    """The policy that is in force, or is being put in force. ``sha256`` is that of its files and environment."""
 
     loaded: Loaded
     path: Path
@@ -94,44 +94,52 @@ class Warden:
         self._issuers: Mapping[str, IssuerFacts] = {}
         self._settled = _Settled()
         self._certificates: Certificates | None = None
-        self._tried: bytes | None = None
+        self._tried: Bundle | None = None
+        self._only_env: str | None = None
         self._exposed: set[Path] = set()
         self._putting = asyncio.Lock()
 
     # ── the policy ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def start(self, text: bytes, path: Path) -> Prepared:
-        """The first policy: takes over the Envoy that runs, or starts one. Errors: of everything that a policy and a node need."""
+    async def start(self, files: Bundle, path: Path, only_env: str | None = None) -> Prepared:
+        """The first policy: takes over the Envoy that runs, or starts one. With ``only_env`` this and all later ones must be for that environment.
+
+        Errors: of everything that a policy and a node need; ``env-other``.
+        """
+        self._only_env = only_env
         await self._read_revocations()
-        prepared = await self._apply(text, path, adopt=True)
+        prepared = await self._apply(files, path, adopt=True)
         self._note_revocations()
+        self.node.note(environment=files.env)
         self.backoff.started(time.monotonic())
         return prepared
 
-    async def apply(self, text: bytes, path: Path) -> Prepared:
+    async def apply(self, files: Bundle, path: Path) -> Prepared:
         """Another policy. Where anything is refused, what is in force stays, and in-force.json says why, for ``scopeward apply`` to read."""
         try:
-            prepared = await self._apply(text, path, adopt=False)
+            prepared = await self._apply(files, path, adopt=False)
         except ScopewardError as error:
-            self.node.note(refused={"sha256": hashlib.sha256(text).hexdigest(), "reference": error.reference.id, "what": error.what, "remedy": error.remedy})
+            self.node.note(refused={"sha256": files.sha256, "reference": error.reference.id, "what": error.what, "remedy": error.remedy})
             raise
-        self.node.note(refused=None)
+        self.node.note(refused=None, environment=files.env)
         return prepared
 
-    def is_new(self, text: bytes) -> bool:
-        """Whether this text is another than the one that was tried last."""
-        return text != self._tried
+    def is_new(self, files: Bundle) -> bool:
+        """Whether these files are others than those that were tried last."""
+        return files != self._tried
 
-    async def _apply(self, text: bytes, path: Path, *, adopt: bool) -> Prepared:
-        self._tried = text
-        loaded, warnings = checked(text, path.name)
+    async def _apply(self, files: Bundle, path: Path, *, adopt: bool) -> Prepared:
+        self._tried = files
+        if self._only_env not in {None, files.env}:
+            raise ScopewardError("env-other", f"the policy is for {_quoted(files.env)}, and this node is one of {_quoted(self._only_env)}")
+        loaded, warnings = await asyncio.to_thread(checked, without_folder(files))
         require_fit(loaded.policy, verifies_clients=self.parts.certificates.client_ca is not None)
         certificates = load_certificates(certificate_files(self.parts.certificates, loaded.policy), self.parts.clock.now())
         for key in set(certificates.exposed) - self._exposed:
             log.warning("the key in '%s' can be read by every user of this machine", key)
         self._exposed = set(certificates.exposed)
         issuers = await self.keys.look(loaded.policy)
-        candidate = InForce(loaded, path, hashlib.sha256(text).hexdigest())
+        candidate = InForce(loaded, path, files.sha256)
         async with self._putting:
             with self._showing(certificates):
                 if adopt:
@@ -217,7 +225,7 @@ class Warden:
         self.node.note(revocations=self.tables.sequence, revoked=len(self.tables.recent) + len(self.tables.settled))
 
     async def _read_revocations(self) -> None:
-        with _without_collecting():
+        with without_collecting():
             found = await asyncio.to_thread(self.parts.revocations.look) or self.parts.revocations.tables
             if found is None or found is self.tables:
                 return
@@ -320,16 +328,8 @@ class Warden:
         return self.alarms.pop(concern, None) is not None
 
 
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """What is read and written holds no cycles: to look for some, over and over while a large table grows, takes nearly as long as to make it."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
+def _quoted(env: str | None) -> str:
+    return "no environment" if env is None else f"the environment {env!a}"
 
 
 def _write_settled(revocations: tuple[Revocation, ...]) -> _Settled:

@@ -397,7 +397,7 @@ def test_no_more_than_fifty_are_shown() -> None:
     loaded = load(SAMPLE.replace("scopes:\n", "scopes:\n" + many).encode(), "p")
     assert isinstance(loaded, Loaded)
     assert len(check(loaded)) == MOST_SHOWN + 1
-    assert (check(loaded)[-1].message, check(loaded)[-1].severity) == ("and 20 more", "warning")
+    assert (check(loaded)[-1].message, check(loaded)[-1].severity) == ("and 20 more of the same kind", "warning")
 
 
 def test_every_check_is_named_for_what_it_finds_and_says_so() -> None:

@@ -23,7 +23,15 @@ def strict(policy: Path) -> Path:
 def test_check_says_yes(run: Run, strict: Path) -> None:
     ran = run("check")
     assert (ran.status, ran.out, ran.err) == (0, f"scopeward.yaml: good {GOOD}\n", "")
-    assert run("check", "-o", "json").json == {"policy": "scopeward.yaml", "ok": True, "errors": 0, "warnings": 0, "notes": 0, "diagnostics": []}
+    assert run("check", "-o", "json").json == {
+        "policy": "scopeward.yaml",
+        "ok": True,
+        "errors": 0,
+        "warnings": 0,
+        "notes": 0,
+        "environments": [],
+        "diagnostics": [],
+    }
 
 
 def test_check_says_no(run: Run, strict: Path) -> None:

@@ -13,6 +13,7 @@ NAMES = [
     "state-dir",
     "envoy",
     "policy",
+    "env",
     "tls-cert",
     "tls-key",
     "tls-client-ca",

@@ -254,10 +254,10 @@ def test_a_scalar_is_read_back(text: str) -> None:
     assert yaml.safe_load(f"[{scalar(text)}]") == [text]
 
 
-@given(
-    st.text(st.characters(blacklist_categories=("C", "Z")), min_size=1, max_size=30),
-    st.text(st.characters(blacklist_categories=("C", "Z")), min_size=1, max_size=30),
-)
+WORDS = st.text(st.characters(blacklist_categories=("C", "Z")), min_size=1, max_size=30).filter(lambda text: "${" not in text)
+
+
+@given(WORDS, WORDS)
 def test_no_answer_can_add_to_the_policy(client: str, audience: str) -> None:
     answers = Answers(ISSUER, audience, "https://up.test", client, "service", "read.orders", "/orders", "orders", "http://127.0.0.1:8080", "client_id")
     loaded, _ = checked(starter_policy(answers).encode(), "x")

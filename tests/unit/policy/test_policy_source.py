@@ -272,7 +272,7 @@ def test_several_mistakes_are_all_listed_in_order() -> None:
 def test_no_more_than_fifty_are_listed() -> None:
     found = wrong("".join(f"k{i}: 1\n" for i in range(80)))
     assert len(found) == MOST_SHOWN + 1
-    assert found[-1].message == "and 34 more"  # 80 unknown keys and 4 missing ones
+    assert found[-1].message == "and 34 more of the same kind"  # 80 unknown keys and 4 missing ones
 
 
 def test_cycles_and_bombs_are_lines_to_complain_about() -> None:

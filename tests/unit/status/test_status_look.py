@@ -10,6 +10,7 @@ import pytest
 from scopeward.envoy.record import RunRecord, write_records
 from scopeward.envoy.state_dir import RUN, StateDir
 from scopeward.errors import ScopewardError
+from scopeward.policy_files import Bundle, read_policy, stored
 from scopeward.status import look as look_module
 from scopeward.status.file import STATUS, write_status
 from scopeward.status.look import Seen, compare, look, neighbours, nothing_runs
@@ -79,6 +80,33 @@ def test_the_policys_file_is_compared(tmp_path: Path) -> None:
     path.write_text("version: 2\n")
     assert compare(policy) == "differs"
     assert compare(replace(policy, sha256=None)) is None
+
+
+def test_all_the_policys_files_are_compared(tmp_path: Path) -> None:
+    path = tmp_path / "scopeward.yaml"
+    path.write_text("include: teams/*.yaml\n")
+    (tmp_path / "teams").mkdir()
+    (tmp_path / "teams" / "a.yaml").write_text("a")
+    policy = PolicyStatus(str(path), "v", read_policy(path, "prod").sha256, environment="prod")
+    assert compare(policy) == "same"
+    assert compare(replace(policy, environment="dev")) == "differs"
+    (tmp_path / "teams" / "b.yaml").write_text("b")
+    assert compare(policy) == "differs"
+    (tmp_path / "teams" / "b.yaml").unlink()
+    assert compare(policy) == "same"
+    (tmp_path / "teams" / "a.yaml").write_text("c")
+    assert compare(policy) == "differs"
+
+
+def test_what_was_applied_is_compared_with_its_environment(tmp_path: Path) -> None:
+    path, files = tmp_path / "policy.yaml", Bundle("p", {"p": b"x", "q": b"y"}, "prod")
+    path.write_text(stored(files))
+    policy = PolicyStatus(str(path), "v", files.sha256, environment="prod")
+    assert compare(policy) == "same"
+    path.write_text(stored(replace(files, env="dev")))
+    assert compare(policy) == "differs"
+    path.write_text('{"scopeward-applied": 1,')
+    assert compare(policy) == "unreadable"
 
 
 def test_a_node_nearby_is_named(tmp_path: Path) -> None:

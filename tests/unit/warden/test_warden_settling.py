@@ -14,7 +14,7 @@ from scopeward.compile.envoy.filters import revoke
 from scopeward.envoy.place import Listen, Place
 from scopeward.revocation import Tables
 from scopeward.tls.certificates import CertificateFiles
-from scopeward.warden import Warden
+from scopeward.warden import Bundle, Warden
 from scopeward.warden.warden import Parts
 from tests.kit.tokens import jwks
 
@@ -82,7 +82,7 @@ def started(folder: Path, tables: Tables, running: Snapshot | None) -> Node:
     passes: Any = SimpleNamespace(passes=lambda _issuer, apis: dict.fromkeys(apis, "pass"), jwks=jwks)
     clock: Any = SimpleNamespace(now=lambda: 1_795_513_264.0)
     warden = Warden(Parts(state, node, keeper, revocations, passes, CertificateFiles(), clock))
-    asyncio.run(warden.start(POLICY, folder / "policy.yaml"))
+    asyncio.run(warden.start(Bundle.of(POLICY, "policy.yaml"), folder / "policy.yaml"))
     assert isinstance(node, Node)
     return node
 

@@ -20,7 +20,7 @@ from scopeward.envoy.state_dir import StateDir
 from scopeward.errors import ScopewardError
 from scopeward.revocation import Tables
 from scopeward.tls.certificates import CertificateFiles
-from scopeward.warden import Warden, tasks
+from scopeward.warden import Bundle, Warden, tasks
 from scopeward.warden.warden import Parts
 from tests.kit.tokens import jwks
 
@@ -87,7 +87,7 @@ async def started(folder: Path) -> tuple[Warden, TakingNode, SimpleNamespace, di
     clock: Any = SimpleNamespace(now=lambda: 1_795_513_264.0)
     taking: Any = node
     warden = Warden(Parts(state, taking, keeper, book, passes, CertificateFiles(), clock))
-    await warden.start(POLICY, folder / "policy.yaml")
+    await warden.start(Bundle.of(POLICY, "policy.yaml"), folder / "policy.yaml")
     return warden, node, book, given
 
 

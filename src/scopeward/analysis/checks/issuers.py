@@ -51,10 +51,11 @@ def _what_needs_persons(policy: Policy) -> list[str]:
     people_only = To(("people",))
     if policy.default_to == people_only:
         needing.append("the default 'to'")
+    needing += [f"the default 'to' of {quoted(narrowing.file)}" for narrowing in policy.narrowings if narrowing.to == people_only != policy.default_to]
     needing += [
         f"the rule {quoted(rule.operation)} of {quoted(api.name)}"
         for api in policy.apis
         for rule in api.rules
-        if rule.public is None and rule.to == people_only != policy.default_to
+        if rule.public is None and rule.to == people_only != api.default_to
     ]
     return needing

@@ -9,6 +9,7 @@ from typing import Final, get_args
 from scopeward.analysis.checks.finding import Finding, error
 from scopeward.policy.diagnostic import quoted, suggestion
 from scopeward.policy.model import Caller, Policy, To
+from scopeward.policy.source import INCLUDED
 
 # Names are matched inside lists with delimiters ('|', space), as '*' in patterns, and stand in headers, file names and log lines.
 _USABLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -49,6 +50,8 @@ def check_names_known(policy: Policy) -> Iterator[Finding]:
     issuers = {i.name for i in policy.issuers}
     clients = {c.name for c in policy.clients}
     yield from _callers(clients, ("defaults", "to"), policy.default_to)
+    for narrowing in policy.narrowings:
+        yield from _callers(clients, (INCLUDED, narrowing.file, "defaults", "to"), narrowing.to)
     for client in policy.clients:
         for scope in client.may or ():
             if scope not in scopes:
@@ -59,7 +62,7 @@ def check_names_known(policy: Policy) -> Iterator[Finding]:
         for rule in api.rules:
             path = ("apis", api.name, "rules", rule.operation)
             yield from (_unknown("scope", scope, (*path, "needs", scope), scopes) for scope in rule.needs if scope not in scopes)
-            if rule.to != policy.default_to:  # what a rule took from the defaults is said there, once
+            if rule.to != api.default_to:  # what a rule took from the defaults is said there, once
                 yield from _callers(clients, (*path, "to"), rule.to)
 
 
