@@ -62,6 +62,8 @@ async def _changes(folders: frozenset[Path]) -> AsyncGenerator[None, None]:
                     yield
     except FileNotFoundError:
         log.info("a folder of the policy went away")
+    except (OSError, RuntimeError):  # no watch is to be had, as where the user's inotify instances are used up: then a look each second must do
+        log.debug("the policy's folders cannot be watched", exc_info=True)
     await asyncio.sleep(1)
     yield
 

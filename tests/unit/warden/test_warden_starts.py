@@ -70,3 +70,18 @@ def test_a_fault_of_one_task_ends_nothing(caplog: pytest.LogCaptureFixture, monk
         asyncio.run(main())
     assert alarms == ["work: gateway-error"]
     assert "a fault" in caplog.text
+
+
+def test_where_nothing_can_be_watched_it_looks_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_left(*_folders: Path, **_options: Any) -> Any:
+        raise OSError(24, "Too many open files")
+
+    async def at_once(_seconds: float) -> None:
+        pass
+
+    async def main() -> int:
+        return len([1 async for _ in tasks._changes(frozenset({tmp_path}))])
+
+    monkeypatch.setattr(tasks.watchfiles, "awatch", nothing_left)
+    monkeypatch.setattr(tasks.asyncio, "sleep", at_once)
+    assert asyncio.run(main()) == 1
