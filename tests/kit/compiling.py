@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import pytest
 
 from scopeward.analysis.gateway import Facts, IssuerFacts, Revocation
 from scopeward.compile import Edge, Snapshot
+from scopeward.compile.prove import prove
+from scopeward.errors import ScopewardError
 from scopeward.warden import Prepared, checked, compile_policy
 
 EDGE = Edge("node-golden", "127.0.0.1", 8080, "/var/lib/scopeward/audit/golden.jsonl", "/var/lib/scopeward/xds")
@@ -73,3 +77,14 @@ class Draft:
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self._policy_version, tuple(self.listeners), tuple(self.routes), tuple(self.clusters), self.extensions, self.secrets)
+
+
+def unproven(prepared: Prepared, plant: Callable[[Draft], object]) -> str:
+    """What the proof says of the snapshot with the fault that ``plant`` puts in it."""
+    draft = Draft(prepared.snapshot)
+    plant(draft)
+    assert draft.snapshot() != prepared.snapshot, "nothing was planted"
+    with pytest.raises(ScopewardError) as refused:
+        prove(draft.snapshot(), prepared.gateway)
+    assert refused.value.reference.id == "snapshot-unproven"
+    return refused.value.what

@@ -15,7 +15,7 @@ from scopeward.compile import prove as proof
 from scopeward.compile.prove import PROOFS, prove
 from scopeward.compile.prove import _faults as faults_of
 from scopeward.errors import ScopewardError
-from tests.kit.compiling import Draft, compiled
+from tests.kit.compiling import Draft, compiled, unproven
 
 CASES = Path(__file__).parents[2] / "compile" / "cases"
 POLICY = (CASES / "orders" / "policy.yaml").read_bytes().replace(b"http://127.0.0.1:9001/api", b"https://orders.example/api")
@@ -314,13 +314,7 @@ def test_the_snapshot_as_it_is_compiled_is_proven() -> None:
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_refused_by_name(fault: str) -> None:
     _, plant, said = PLANTED[fault]
-    draft = Draft(PREPARED.snapshot)
-    plant(draft)
-    assert draft.snapshot() != PREPARED.snapshot, "nothing was planted"
-    with pytest.raises(ScopewardError) as refused:
-        prove(draft.snapshot(), PREPARED.gateway)
-    assert refused.value.reference.id == "snapshot-unproven"
-    assert said in refused.value.what
+    assert said in unproven(PREPARED, plant)
 
 
 @pytest.mark.parametrize("name", ["a|b", "*", "a b", "", "a\nb"])

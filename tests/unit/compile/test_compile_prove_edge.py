@@ -17,7 +17,7 @@ from scopeward.compile.prove import PROOFS, prove
 from scopeward.compile.prove import _faults as faults_of
 from scopeward.errors import ScopewardError
 from scopeward.secret import Secret
-from tests.kit.compiling import EDGE, Draft, compiled
+from tests.kit.compiling import EDGE, Draft, compiled, unproven
 
 POLICY = """
 version: 1
@@ -297,13 +297,7 @@ def test_the_snapshot_as_it_is_compiled_is_proven() -> None:
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_refused_by_name(fault: str) -> None:
     _, plant, said = PLANTED[fault]
-    draft = Draft(PREPARED.snapshot)
-    plant(draft)
-    assert draft.snapshot() != PREPARED.snapshot, "nothing was planted"
-    with pytest.raises(ScopewardError) as refused:
-        prove(draft.snapshot(), PREPARED.gateway)
-    assert refused.value.reference.id == "snapshot-unproven"
-    assert said in refused.value.what
+    assert said in unproven(PREPARED, plant)
 
 
 @pytest.mark.parametrize(

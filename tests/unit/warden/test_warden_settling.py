@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from scopeward.analysis.gateway import IssuerFacts, Revocation
+from scopeward.analysis.gateway import IssuerFacts
 from scopeward.compile import Edge, Snapshot
 from scopeward.compile.envoy.filters import revoke
 from scopeward.envoy.place import Listen, Place
@@ -16,27 +16,10 @@ from scopeward.revocation import Tables
 from scopeward.tls.certificates import CertificateFiles
 from scopeward.warden import Bundle, Warden
 from scopeward.warden.warden import Parts
+from tests.kit.one_revoked import ISSUER, POLICY, REVOKED
 from tests.kit.tokens import jwks
 
-ISSUER = "https://idp.test/"
-REVOKED = Revocation(ISSUER, "token-id", "the-revoked-one")
 TABLES = (revoke.RECENT_FILTER, revoke.SETTLED_FILTER)
-POLICY = f"""\
-version: 1
-public_url: http://127.0.0.1:8080
-issuers:
-  main: {{issuer: "{ISSUER}", audience: api://orders}}
-scopes:
-  read.orders: {{says: Read orders}}
-clients:
-  order-sync: {{kind: service, id: order-sync}}
-apis:
-  orders:
-    at: /orders
-    upstream: http://127.0.0.1:7000
-    rules:
-      GET /**: {{needs: read.orders, to: services}}
-""".encode()
 
 
 class Node:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scopeward.analysis.gateway import IssuerFacts, Revocation
+from scopeward.analysis.gateway import IssuerFacts
 from scopeward.audit.guard import DiskGuard
 from scopeward.compile import Edge, Snapshot
 from scopeward.compile.envoy.filters import gateway_pass
@@ -22,26 +22,9 @@ from scopeward.revocation import Tables
 from scopeward.tls.certificates import CertificateFiles
 from scopeward.warden import Bundle, Warden, tasks
 from scopeward.warden.warden import Parts
+from tests.kit.one_revoked import ISSUER, POLICY, REVOKED
 from tests.kit.tokens import jwks
 
-ISSUER = "https://idp.test/"
-POLICY = f"""\
-version: 1
-public_url: http://127.0.0.1:8080
-issuers:
-  main: {{issuer: "{ISSUER}", audience: api://orders}}
-scopes:
-  read.orders: {{says: Read orders}}
-clients:
-  order-sync: {{kind: service, id: order-sync}}
-apis:
-  orders:
-    at: /orders
-    upstream: http://127.0.0.1:7000
-    rules:
-      GET /**: {{needs: read.orders, to: services}}
-""".encode()
-REVOKED = Revocation(ISSUER, "token-id", "the-revoked-one")
 BUSY = ScopewardError("envoy-not-confirmed", "it did not take it in time")
 
 
